@@ -1,0 +1,1 @@
+"""Measurements of speed and memory; correctness is measured by the tests."""

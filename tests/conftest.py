@@ -1,0 +1,44 @@
+"""Fixtures for all tests: where the real clips lie, and private folders for whatever a library writes at home."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Two test processes on two cores: more threads each would only fight over them.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+def _testdata() -> Path:
+    named = os.environ.get("FACELINE_TESTDATA")
+    return Path(named) if named else ROOT.parent / "shared" / "data"
+
+
+def pytest_report_header() -> str:
+    folder = _testdata()
+    return f"real clips: {'found' if (folder / 'clips').is_dir() else 'NOT FOUND, tests on them are skipped'}"
+
+
+@pytest.fixture(scope="session")
+def testdata() -> Path:
+    """Folder with ``clips/``, ``broken/``, ``images/`` and ``models/``; skips the test when it is not there."""
+    folder = _testdata()
+    if not (folder / "clips").is_dir():
+        pytest.skip("real clips are not here: set FACELINE_TESTDATA to the folder that holds clips/")
+    return folder
+
+
+@pytest.fixture
+def vggface2_folder(testdata: Path) -> Path:
+    """The model folder with the VGGFace2 weights."""
+    folder = testdata / "models"
+    if not (folder / "20180402-114759-vggface2.pt").is_file():
+        pytest.skip("VGGFace2 weights are not here")
+    return folder
