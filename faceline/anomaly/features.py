@@ -1,0 +1,229 @@
+"""Feature sets: what is looked at, per row, in units of the person's own baseline.
+
+A set is made of blocks, each with its own sampling: emotions and expression measures exist for every face,
+embeddings and UMAP components only for about two faces a second. A block knows which of its rows are there; nothing
+is carried over to the rows between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+import pyarrow as pa
+
+from faceline.anomaly.baseline import Baseline, without_pose
+from faceline.anomaly.rows import PersonRows
+from faceline.anomaly.windows import window_stats
+from faceline.stage import Inputs
+
+FeatureSet = Literal["components", "expressions", "embeddings", "all"]
+FEATURE_SETS: tuple[str, ...] = get_args(FeatureSet)
+
+BLOCKS: dict[str, tuple[str, ...]] = {
+    "components": ("components",),
+    "expressions": ("emotions", "measures"),
+    "embeddings": ("embeddings",),
+    "all": ("emotions", "measures", "embeddings", "components"),
+}
+
+EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+EMOTION_FLOOR = 1e-3
+"""Emotion scores enter as logarithms; smaller ones are noise of the network and are taken as this."""
+
+MIN_PRESENCE = 0.25
+"""A block that fewer of a person's usable rows carry (at the block's own sampling) is left out for that person."""
+
+PCA_ROWS = 4000
+"""At most so many rows, evenly spaced, define the principal directions of a person's embeddings."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One family of features of one person.
+
+    Attributes:
+        name: "emotions", "measures", "embeddings" or "components".
+        columns: name of each feature.
+        x: float64 [n, d], in units of the person's baseline (robust z); NaN where not present.
+        present: bool [n]; usable rows on which the whole block is there.
+        interval_s: spacing of the present rows, at least the footage's sampling interval.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    x: np.ndarray
+    present: np.ndarray
+    interval_s: float
+
+
+def build_blocks(
+    inputs: Inputs, rows: PersonRows, features: str, *, pose_free: bool = True, embedding_components: int = 6
+) -> list[Block]:
+    """The blocks of a feature set for one person; a block too rare is left out (the list may be empty)."""
+    blocks = []
+    for name in BLOCKS[features]:
+        columns, raw, floor = _raw_block(inputs, rows, name)
+        block = make_block(name, columns, raw, rows, floor, pose_free=pose_free, components=embedding_components)
+        if block is not None:
+            blocks.append(block)
+    return blocks
+
+
+def make_block(
+    name: str,
+    columns: Sequence[str],
+    raw: np.ndarray,
+    rows: PersonRows,
+    floor: float,
+    *,
+    pose_free: bool,
+    components: int,
+) -> Block | None:
+    """A block from raw features [n, d] (NaN = missing); `None` when too little of it is there.
+
+    Columns that are missing in more than half of the rows that carry the block are dropped; a row that lacks any of
+    the others does not carry it.
+    """
+    carrying = rows.usable & np.isfinite(raw).any(axis=1)
+    if not carrying.any():
+        return None
+    kept = np.isfinite(raw[carrying]).mean(axis=0) > 0.5
+    raw = raw[:, kept]
+    present = carrying & np.isfinite(raw).all(axis=1)
+    if present.sum() < 8:
+        return None
+    interval_s = _spacing_s(rows.time_s[present], rows.interval_s)
+    if present.sum() * interval_s < MIN_PRESENCE * rows.usable.sum() * rows.interval_s:
+        return None
+    names = tuple(c for c, k in zip(columns, kept, strict=True) if k)
+    x = raw[present].astype(np.float64)
+    if name == "embeddings":
+        x = principal_components(x, rows.pose_deg[present] if pose_free else None, components)
+        names = tuple(f"embedding_{i + 1}" for i in range(x.shape[1]))
+    elif pose_free and name != "components":
+        x = without_pose(x, rows.pose_deg[present])
+    whole = np.full((len(rows), x.shape[1]), np.nan)
+    whole[present] = Baseline.of(x, floor).standardise(x)
+    return Block(name, names, whole, present, interval_s)
+
+
+def principal_components(x: np.ndarray, pose_deg: np.ndarray | None, components: int) -> np.ndarray:
+    """What an embedding says beyond identity (the person's median) and head pose, on its principal directions.
+
+    float64 [n, ≤ components]; signs are fixed so that the largest loading is positive.
+    """
+    residual = x - np.median(x, axis=0)
+    if pose_deg is not None and len(x) > 60:
+        residual = _without_pose_fast(residual, pose_deg)
+    sample = residual[np.linspace(0, len(x) - 1, min(len(x), PCA_ROWS)).astype(np.int64)]
+    covariance = sample.T @ sample / len(sample)
+    _, vectors = np.linalg.eigh(covariance)
+    directions = vectors[:, ::-1][:, : min(components, x.shape[1], len(x) - 1)]
+    signs = np.sign(directions[np.abs(directions).argmax(axis=0), np.arange(directions.shape[1])])
+    return np.asarray(residual @ (directions * signs))
+
+
+def window_table(
+    blocks: Sequence[Block],
+    rows: PersonRows,
+    *,
+    window_s: float,
+    min_coverage: float,
+    baseline: list[Baseline] | None = None,
+) -> tuple[np.ndarray, list[Baseline]]:
+    """Window features float64 [n, D] of all blocks side by side, NaN rows where a window is not covered.
+
+    Per feature: the window's mean, and the logarithms of its deviation and its speed, each once more in robust units
+    (deviation and speed are skewed; a long window's mean varies less than a row). A block enters with the same total
+    weight, however many columns it has (as in multiple factor analysis, Escofier & Pagès 1994), so that three
+    components are not drowned by thirty measures. A block whose rows lie further apart than the window is looked at
+    through a window that holds two of them.
+
+    A row is scored when it is usable itself and all blocks are covered. `baseline` (as returned) standardises with
+    another table's location and scale: that of the untouched footage, for footage with planted anomalies.
+    """
+    tables, used = [], []
+    for i, block in enumerate(blocks):
+        wide_s = max(window_s, 2.0 * block.interval_s)
+        stats = window_stats(
+            block.x,
+            block.present,
+            rows.time_s,
+            rows.stretch,
+            window_s=wide_s,
+            interval_s=block.interval_s,
+            min_coverage=min_coverage,
+        )
+        table = np.concatenate([stats.mean, np.log1p(stats.deviation), np.log1p(stats.speed)], axis=1)
+        table[~rows.usable] = np.nan
+        if baseline is None:
+            covered = np.isfinite(table).all(axis=1)
+            # 0.05 robust units of the row features: below this a change of the window is measuring noise.
+            usual = Baseline.of(table[covered], 0.05) if covered.any() else Baseline(np.zeros(1), np.ones(1))
+        else:
+            usual = baseline[i]
+        used.append(usual)
+        tables.append(usual.standardise(table) / np.sqrt(table.shape[1]))
+    x = np.concatenate(tables, axis=1) if tables else np.zeros((len(rows), 0))
+    x *= np.sqrt(x.shape[1] / max(len(blocks), 1))
+    x[~np.isfinite(x).all(axis=1)] = np.nan
+    return x, used
+
+
+def _raw_block(inputs: Inputs, rows: PersonRows, name: str) -> tuple[list[str], np.ndarray, float]:
+    """Column names, raw features float64 [n, d] with NaN for missing, and the floor of their scale."""
+    if name == "emotions":
+        raw = table_columns(inputs.table("emote", "expressions", EMOTIONS), EMOTIONS)[rows.index]
+        return list(EMOTIONS), np.log(np.maximum(raw, EMOTION_FLOOR)), 0.1
+    if name == "measures":
+        table = inputs.table("emote", "expressions")
+        columns = measure_columns(table)
+        return columns, table_columns(table, columns)[rows.index], 0.005
+    if name == "embeddings":
+        state = inputs.table("embed", "embedded", ("state",))["state"].to_pylist()
+        embedded = np.asarray([s == "embedded" for s in state], dtype=bool)[rows.index]
+        array = inputs.array("embed", "embeddings")
+        raw = np.full((len(rows), array.shape[1]), np.nan, dtype=np.float32)
+        raw[embedded] = array[rows.index[embedded]]
+        return [f"embedding_{i + 1}" for i in range(array.shape[1])], raw, 1e-4
+    array = inputs.array("cluster", "components")
+    raw = np.asarray(array[rows.index], dtype=np.float64)
+    return [f"comp_{i + 1}" for i in range(array.shape[1])], raw, 1e-3
+
+
+def measure_columns(expressions: pa.Table) -> list[str]:
+    """Names of the expression measures in emote's table: its float columns that are neither time nor emotion."""
+    return [
+        field.name
+        for field in expressions.schema
+        if pa.types.is_floating(field.type) and field.name not in (*EMOTIONS, "time_s")
+    ]
+
+
+def table_columns(table: pa.Table, columns: Sequence[str]) -> np.ndarray:
+    """Numeric columns as float64 [n, d], null → NaN."""
+    parts = [table[c].cast(pa.float64()).to_numpy(zero_copy_only=False) for c in columns]
+    return np.stack(parts, axis=1) if parts else np.zeros((table.num_rows, 0))
+
+
+def _spacing_s(time_s: np.ndarray, interval_s: float) -> float:
+    """Typical distance of present rows: their median step, at least the sampling interval."""
+    steps = np.diff(time_s)
+    return max(float(np.median(steps)), interval_s) if len(steps) else interval_s
+
+
+def _without_pose_fast(x: np.ndarray, pose_deg: np.ndarray) -> np.ndarray:
+    """As `without_pose`, linear only and with one weight per row: embedded faces are few, columns many."""
+    known = np.isfinite(pose_deg).all(axis=1)
+    if known.sum() < 60:
+        return x
+    z = np.where(np.isfinite(pose_deg), Baseline.of(pose_deg[known], 2.0).standardise(pose_deg, 4.0), 0.0)
+    a, y = z[known], x[known]
+    length = np.linalg.norm(y, axis=1)
+    weight = np.minimum(1.0, 1.5 * np.median(length) / np.maximum(length, 1e-12))
+    aw = a * weight[:, None]
+    coefficients = np.linalg.solve(aw.T @ a + 0.05 * len(a) * np.eye(a.shape[1]), aw.T @ y)
+    return x - z @ coefficients

@@ -1,0 +1,266 @@
+"""Artifacts: the manifest that makes a folder of payloads one, the small reference passed around, the reader."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from faceline.errors import ArtifactError
+from faceline.folders import Folder
+from faceline.keys import KeyParts, digest_of, plain
+from faceline.payloads import (
+    StoredFile,
+    StoredPayload,
+    hash_file,
+    listing_digest,
+    read_array,
+    read_batches,
+    read_table,
+    safe_name,
+)
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ArtifactRef:
+    """Names one committed artifact; small, immutable, and all that travels between tasks.
+
+    Attributes:
+        stage: name of the stage.
+        key: its key (hex).
+        digest: SHA-256 (hex) over its payloads; what the keys of later stages contain.
+        root: path or URL of the store.
+        segment: index of the segment it covers, or None.
+        trial: id of the grid-search trial it belongs to, or None.
+        rows: payload → rows (or array entries, or files).
+    """
+
+    stage: str
+    key: str
+    digest: str
+    root: str
+    segment: int | None = None
+    trial: str | None = None
+    rows: Mapping[str, int] = field(default_factory=dict, hash=False)
+
+    @property
+    def folder(self) -> str:
+        """The artifact's folder below the root."""
+        return f"{self.stage}/{self.key}"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is known of an artifact, written last; an artifact without a whole manifest does not exist.
+
+    Attributes:
+        parts: everything the key was made of.
+        payloads: payload name → where it lies, its size and digest.
+        faceline: version that wrote it.
+        created: UTC time of the commit, ISO 8601.
+        host: name of the machine.
+        runtime: device, batch size, threads.
+        libraries: distribution → version, of what computes results.
+        timings: ``compute_s`` and ``write_s``, seconds.
+    """
+
+    parts: KeyParts
+    payloads: Mapping[str, StoredPayload]
+    faceline: str
+    created: str
+    host: str
+    runtime: Mapping[str, Any]
+    libraries: Mapping[str, str]
+    timings: Mapping[str, float]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) over the payloads' names, kinds and digests: the artifact's content."""
+        return digest_of({name: [payload.kind, payload.sha256] for name, payload in self.payloads.items()})
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Payload → rows."""
+        return {name: payload.rows for name, payload in self.payloads.items()}
+
+    def to_bytes(self) -> bytes:
+        """The manifest as an indented JSON file that ends with a digest of itself."""
+        body = {"format": FORMAT, "stage": self.parts.stage, "key": self.parts.key, "digest": self.digest}
+        for part in fields(self):
+            value = getattr(self, part.name)
+            if part.name == "parts":
+                value = value.to_plain()
+            elif part.name == "payloads":
+                value = {name: asdict(payload) for name, payload in value.items()}
+            body[part.name] = plain(value, part.name)
+        body["check"] = digest_of(body, "manifest")
+        return (json.dumps(body, ensure_ascii=False, allow_nan=False, indent=1) + "\n").encode("utf-8")
+
+    @classmethod
+    def from_bytes(cls, data: bytes, key: str) -> Manifest:
+        """Read a manifest back, trusting nothing.
+
+        Raises:
+            ValueError: it is torn, altered, of another format, or does not belong to ``key``; the message says which.
+        """
+        try:
+            body = json.loads(data.decode("utf-8"))
+        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+            raise ValueError("manifest.json is torn") from error
+        if not isinstance(body, dict) or "check" not in body:
+            raise ValueError("manifest.json is torn")
+        check = body.pop("check")
+        try:
+            if digest_of(body) != check:
+                raise ValueError("manifest.json was altered")
+            if body["format"] != FORMAT:
+                raise ValueError(f"manifest.json has format {body['format']}, this version reads {FORMAT}")
+            manifest = cls(
+                parts=KeyParts.from_plain(body["parts"]),
+                payloads={name: _payload_from(value) for name, value in body["payloads"].items()},
+                **{name: body[name] for name in ("faceline", "created", "host", "runtime", "libraries", "timings")},
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"manifest.json is not whole: {error}") from error
+        if manifest.parts.key != key or body["key"] != key:
+            raise ValueError("manifest.json belongs to another key")
+        if manifest.digest != body["digest"]:
+            raise ValueError("manifest.json was altered")
+        return manifest
+
+
+def _payload_from(value: Mapping[str, Any]) -> StoredPayload:
+    files = {safe_name(name): StoredFile(**file) for name, file in value["files"].items()}
+    safe_name(value["path"])
+    return StoredPayload(**{**value, "files": files})
+
+
+class Artifact:
+    """Reads one committed artifact. Payloads are checked against their digests before they are read the first time.
+
+    Args:
+        folder: root of the store.
+        ref: which artifact.
+        on_damage: called before the error is raised when something stored is not what it should be.
+
+    Raises:
+        ArtifactError: it is not there, torn, or no longer the one that ``ref`` was made for.
+    """
+
+    def __init__(
+        self, folder: Folder, ref: ArtifactRef, on_damage: Callable[[ArtifactRef], None] | None = None
+    ) -> None:
+        self.ref = ref
+        self._on_damage = on_damage
+        self._folder = folder
+        self._checked: set[str] = set()
+        try:
+            with folder.open(f"{ref.folder}/{MANIFEST}") as file:
+                self.manifest = Manifest.from_bytes(file.read(), ref.key)
+        except FileNotFoundError as error:
+            raise self._damaged("manifest.json is missing") from error
+        except ValueError as error:
+            raise self._damaged(str(error)) from error
+        if self.manifest.digest != ref.digest:
+            raise ArtifactError(
+                f"the artifact of {ref.stage} was replaced by one with other content",
+                where=f"{ref.root}/{ref.folder}",
+                cure="run the same command again",
+            )
+
+    def table(self, payload: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """A whole Parquet payload; `ArtifactError` if it is damaged, `KeyError` for unknown names."""
+        stored = self._checked_payload(payload, "parquet")
+        with self._reading(payload):
+            return read_table(self._folder, f"{self.ref.folder}/{stored.path}", columns)
+
+    def batches(
+        self, payload: str, columns: Sequence[str] | None = None, batch_size: int = 256
+    ) -> Iterator[pa.RecordBatch]:
+        """The same in batches of at most ``batch_size`` rows."""
+        stored = self._checked_payload(payload, "parquet")
+        batches = read_batches(self._folder, f"{self.ref.folder}/{stored.path}", columns, batch_size)
+        while True:
+            with self._reading(payload):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+
+    def array(self, payload: str) -> np.ndarray:
+        """A whole NPY payload, memory-mapped and read-only when the store is a local folder."""
+        stored = self._checked_payload(payload, "npy")
+        with self._reading(payload):
+            return read_array(self._folder, f"{self.ref.folder}/{stored.path}", stored.rows)
+
+    def file_names(self, payload: str) -> list[str]:
+        """Relative names in a ``files`` payload, sorted."""
+        return list(self._checked_payload(payload, "files").files)
+
+    def files(self, payload: str) -> Iterator[tuple[str, bytes]]:
+        """Name and content of each file of a ``files`` payload, one at a time."""
+        stored = self._checked_payload(payload, "files")
+        for name in stored.files:
+            with self._reading(payload), self._folder.open(f"{self.ref.folder}/{stored.path}/{name}") as file:
+                data = file.read()
+            yield name, data
+
+    def problems(self, *, deep: bool) -> Iterator[str]:
+        """What is wrong with the payloads, in words: sizes, and with ``deep`` digests too."""
+        for name in self.manifest.payloads:
+            yield from self._payload_problems(name, deep=deep)
+
+    def _payload_problems(self, payload: str, *, deep: bool) -> Iterator[str]:
+        stored = self.manifest.payloads[payload]
+        if stored.kind == "files" and listing_digest(stored.files) != stored.sha256:
+            yield f"{stored.path}: the listing does not match its digest"
+        for path, expected in stored.stored_files().items():
+            name = f"{self.ref.folder}/{path}"
+            size = self._folder.size(name)
+            if size is None:
+                yield f"{path} is missing"
+            elif size != expected.size:
+                yield f"{path} has {size} bytes, expected {expected.size}"
+            elif deep:
+                with self._folder.open(name) as file:
+                    actual = hash_file(file)
+                if actual.sha256 != expected.sha256:
+                    yield f"{path} has SHA-256 {actual.sha256[:12]}…, expected {expected.sha256[:12]}…"
+
+    def _checked_payload(self, payload: str, kind: str) -> StoredPayload:
+        try:
+            stored = self.manifest.payloads[payload]
+        except KeyError:
+            raise KeyError(f"{self.ref.stage} has no payload {payload!r}") from None
+        if stored.kind != kind:
+            raise TypeError(f"{self.ref.stage}/{payload} is of kind {stored.kind}, not {kind}")
+        if payload not in self._checked:
+            with self._reading(payload):
+                for problem in self._payload_problems(payload, deep=True):
+                    raise self._damaged(problem)
+            self._checked.add(payload)
+        return stored
+
+    @contextmanager
+    def _reading(self, payload: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, pa.ArrowInvalid, ValueError) as error:
+            raise self._damaged(f"{payload} cannot be read: {error}") from error
+
+    def _damaged(self, problem: str) -> ArtifactError:
+        if self._on_damage is not None:
+            self._on_damage(self.ref)
+        return ArtifactError(
+            f"artifact damaged: {problem}",
+            where=f"{self.ref.root}/{self.ref.folder}",
+            cure="run the same command again; what is damaged is set aside and computed anew",
+        )

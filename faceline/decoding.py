@@ -1,0 +1,154 @@
+"""From packets to pictures in presentation order, each with its index and its stamp, across damage."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from typing import TYPE_CHECKING, NamedTuple
+
+from faceline.packets import Clock, Damage, EntryPoint, TimeRule, packet_stamp
+
+if TYPE_CHECKING:
+    import av
+
+
+class Picture(NamedTuple):
+    """A decoded picture.
+
+    Attributes:
+        index: 0-based presentation index in the whole footage.
+        stamp: presentation time in units of the footage's time base.
+        image: the decoded image.
+        spoilt: it shows, or refers to, data that could not be decoded.
+    """
+
+    index: int
+    stamp: int
+    image: av.VideoFrame
+    spoilt: bool
+
+
+class Decoding:
+    """Decodes packets from an entry point on; iterate once.
+
+    The index of a picture is the number of packets whose stamps are smaller, counted from the entry point's rank. It
+    is therefore the same wherever reading began, and pictures lost to damage keep their index.
+
+    After a fault the decoder waits for the next keyframe; what comes out until then is marked as spoilt.
+
+    Attributes:
+        damages: faults met so far, in order.
+    """
+
+    def __init__(
+        self,
+        packets: Iterable[av.Packet],
+        codec: av.VideoCodecContext,
+        *,
+        rule: TimeRule,
+        time_base: Fraction,
+        entry: EntryPoint | None,
+        has_keyframes: bool,
+    ) -> None:
+        self.damages: list[Damage] = []
+        self._packets = packets
+        self._codec = codec
+        self._rule = rule
+        self._time_base = time_base
+        self._entry = entry
+        self._has_keyframes = has_keyframes
+        self._next_index = entry.rank if entry else 0
+        self._pending: list[int] = []
+        # What is stored before the first keyframe cannot be decoded, and its absence is no damage.
+        self._awaits_key = has_keyframes
+        self._first_key: int | None = None
+        self._is_spoilt = False
+
+    def __iter__(self) -> Iterator[Picture]:
+        import av
+
+        clock = Clock(self._time_base)
+        try:
+            for packet in self._packets:
+                if packet.size == 0:
+                    continue
+                if clock.steps_back(packet):
+                    break
+                if not self._book(packet):
+                    continue
+                if packet.is_corrupt:
+                    # Whether a torn packet upsets a decoder depends on its threads; nothing good comes of it.
+                    yield from self._decode(None)
+                    self._fail("the container holds a torn packet")
+                elif packet.is_keyframe or not self._awaits_key:
+                    self._awaits_key = False
+                    yield from self._decode(packet)
+        except av.error.FFmpegError as error:
+            self._note(f"reading the container failed: {error.strerror}")
+        if not self._awaits_key:
+            yield from self._decode(None)
+
+    def _book(self, packet: av.Packet) -> bool:
+        """Enter the packet's stamp among those to be shown; whether the packet belongs to the footage at all."""
+        stamp = packet_stamp(packet, self._rule)
+        if self._first_key is None:
+            if self._awaits_key and not packet.is_keyframe:
+                return False
+            self._first_key = stamp if stamp is not None else 0
+        if not packet.is_discard and stamp is not None and (self._entry is None or stamp >= self._entry.pts):
+            heapq.heappush(self._pending, stamp)
+        return True
+
+    def _decode(self, packet: av.Packet | None) -> Iterator[Picture]:
+        import av
+
+        try:
+            images = self._codec.decode(packet)
+        except av.error.FFmpegError as error:
+            self._fail(f"decoding failed: {error.strerror}")
+            return
+        for image in images:
+            place = self._place(image)
+            if place is not None:
+                yield Picture(*place, image, self._judge(image, place[1]))
+
+    def _place(self, image: av.VideoFrame) -> tuple[int, int] | None:
+        """Index and stamp of an image; None for one that is shown before the entry point."""
+        if self._rule == "nominal":
+            stamp = self._next_index
+        else:
+            if self._rule == "pts" and image.pts is not None:
+                if self._entry is not None and image.pts < self._entry.pts:
+                    return None
+                while self._pending and self._pending[0] < image.pts:
+                    heapq.heappop(self._pending)
+                    self._next_index += 1
+            if not self._pending:
+                return None
+            stamp = heapq.heappop(self._pending)
+        self._next_index += 1
+        return self._next_index - 1, stamp
+
+    def _judge(self, image: av.VideoFrame, stamp: int) -> bool:
+        """Whether the image is spoilt; keeps book of where that begins and ends."""
+        if image.is_corrupt:
+            if self._first_key is not None and stamp < self._first_key:
+                return True
+            if not self._is_spoilt:
+                self.damages.append(Damage(stamp * self._time_base, "pictures are damaged"))
+            self._is_spoilt = True
+        elif image.key_frame:
+            self._is_spoilt = False
+        return self._is_spoilt
+
+    def _fail(self, reason: str) -> None:
+        self._note(reason)
+        self._codec.flush_buffers()
+        self._is_spoilt = True
+        self._awaits_key = self._has_keyframes
+
+    def _note(self, reason: str) -> None:
+        missing = self._pending[0] if self._pending else self._next_index if self._rule == "nominal" else None
+        if missing is not None:
+            self.damages.append(Damage(missing * self._time_base, reason))

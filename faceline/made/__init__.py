@@ -1,0 +1,1 @@
+"""Footage that the project makes itself: public-domain portraits moved through their landmarks, with exact truth."""

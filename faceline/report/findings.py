@@ -1,0 +1,162 @@
+"""Everything a report tells about one footage: the stages' tables joined, one row per face."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from faceline.stage import Inputs
+
+EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+
+_BOX = ("x_px", "y_px", "w_px", "h_px")
+_POSE = ("yaw_deg", "pitch_deg", "roll_deg")
+_ALIGN = ("segment", "face", "frame", "time_s", *_BOX, "detected", "state", *_POSE, "quality")
+_EXPRESSION_KEYS = {"segment", "face", "frame", "time_s", "track", "emotion_state", "measures_state", *EMOTIONS}
+
+NO_FACE = "no_face"
+"""State of a box interpolated between two detections in which no face was found: it counts as no face anywhere."""
+
+
+def face_keys(table: pa.Table) -> np.ndarray:
+    """The row key (segment, face) of every row as one int64, so that tables join by sorting: segment in the high bits.
+
+    Faces of a segment number far fewer than 2**40.
+    """
+    segment = np.asarray(table["segment"].to_numpy(), dtype=np.int64)
+    face = np.asarray(table["face"].to_numpy(), dtype=np.int64)
+    return (segment << 40) | face
+
+
+def positions(wanted: np.ndarray, keys: np.ndarray) -> pa.Array:
+    """Where each wanted key stands among ``keys`` (int64, null where it does not), ready for `pyarrow.Table.take`."""
+    if len(keys) == 0:
+        return pa.nulls(len(wanted), pa.int64())
+    order = np.argsort(keys, kind="stable")
+    at = np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)
+    found = order[at]
+    return pa.array(found, pa.int64(), mask=keys[found] != wanted)
+
+
+def ordinals(faces: pa.Table) -> np.ndarray:
+    """The ``ordinal`` column as int64 (the frames that faces lie in were all sampled)."""
+    return np.asarray(faces["ordinal"].fill_null(-1).to_numpy(), dtype=np.int64)
+
+
+def floats(table: pa.Table, column: str) -> np.ndarray:
+    """A numeric or boolean column as float64, NaN where missing."""
+    return np.asarray(table[column].cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The stages' tables joined for reporting.
+
+    Attributes:
+        frames: sample's frames, in time order.
+        facts: sample's facts, one row per segment.
+        faces: one row per face (never a ``no_face`` box), ordered by time, frame, track. Columns: ``segment, face,
+            frame, time_s, ordinal`` (position of the frame among the sampled ones), ``track`` (footage-wide),
+            ``person`` (null = unknown), boxes in upright frame pixels, pose,
+            quality, emotions, measures, ``comp_1`` …, ``score_<model>`` …, ``score, threshold, is_anomaly, event``, and
+            the reasons ``state, embed_state, emotion_state, measures_state``. Missing is null or NaN.
+        people: one row per person.
+        events: all events, the most unusual first.
+        trials: one row per person and trial.
+        measures: names of the expression measures among ``faces``' columns.
+        components: ``comp_1`` … ``comp_k``.
+        scores: ``score_<model>`` …
+    """
+
+    frames: pa.Table
+    facts: pa.Table
+    faces: pa.Table
+    people: pa.Table
+    events: pa.Table
+    trials: pa.Table
+    measures: tuple[str, ...]
+    components: tuple[str, ...]
+    scores: tuple[str, ...]
+
+    @cached_property
+    def persons(self) -> tuple[int, ...]:
+        """Numbers of the persons, ascending."""
+        return tuple(sorted(self.people["person"].to_pylist()))
+
+    @cached_property
+    def step_s(self) -> float:
+        """The usual distance of two sampled frames in seconds; 0 when there are fewer than two."""
+        steps = np.diff(floats(self.frames, "time_s"))
+        steps = steps[steps > 0]
+        return float(np.median(steps)) if len(steps) else 0.0
+
+    def faces_of(self, person: int | None) -> pa.Table:
+        """The faces of one person, in time order; of nobody known for ``None``."""
+        column = self.faces["person"]
+        return self.faces.filter(pc.is_null(column) if person is None else pc.equal(column, person))
+
+    def events_of(self, person: int) -> pa.Table:
+        """The events of one person, the most unusual first."""
+        return self.events.filter(pc.equal(self.events["person"], person))
+
+
+def load(inputs: Inputs) -> Findings:
+    """Read and join what the stages sample, align, embed, emote, cluster and gridsearch found."""
+    aligned = inputs.table("align", "faces", _ALIGN)
+    persons = inputs.table("cluster", "persons", ("segment", "face", "track", "person"))
+    expressions = inputs.table("emote", "expressions")
+    embedded = inputs.table("embed", "embedded", ("segment", "face", "state"))
+    scored = inputs.table("gridsearch", "scores")
+    measures = tuple(name for name in expressions.column_names if name not in _EXPRESSION_KEYS)
+    scores = tuple(name for name in scored.column_names if name.startswith("score_"))
+
+    frames = inputs.table("sample", "frames").sort_by([("time_s", "ascending"), ("frame", "ascending")])
+
+    faces = aligned.filter(pc.fill_null(pc.not_equal(aligned["state"], NO_FACE), True))
+    keys = face_keys(faces)
+    ordinal = positions(np.asarray(faces["frame"].to_numpy()), np.asarray(frames["frame"].to_numpy()))
+    faces = faces.append_column("ordinal", ordinal)
+
+    at = positions(keys, face_keys(persons))
+    faces = _append(faces, persons.select(["track", "person"]).take(at))
+    components, values = _components(inputs.array("cluster", "components"), at)
+    faces = _append(faces, values)
+    at = positions(keys, face_keys(embedded))
+    faces = faces.append_column("embed_state", embedded["state"].take(at))
+    at = positions(keys, face_keys(expressions))
+    faces = _append(faces, expressions.select([*EMOTIONS, *measures, "emotion_state", "measures_state"]).take(at))
+    at = positions(keys, face_keys(scored))
+    faces = _append(faces, scored.select([*scores, "score", "threshold", "is_anomaly", "event"]).take(at))
+
+    order = [(name, "ascending") for name in ("time_s", "frame", "track", "segment", "face")]
+    return Findings(
+        frames=frames,
+        facts=inputs.table("sample", "facts").sort_by("segment"),
+        faces=faces.sort_by(order).combine_chunks(),
+        people=inputs.table("cluster", "people").sort_by("person"),
+        events=inputs.table("gridsearch", "events").sort_by([("rank", "ascending"), ("event", "ascending")]),
+        trials=inputs.table("gridsearch", "trials"),
+        measures=measures,
+        components=components,
+        scores=scores,
+    )
+
+
+def _append(left: pa.Table, right: pa.Table) -> pa.Table:
+    for name in right.column_names:
+        left = left.append_column(name, right[name])
+    return left
+
+
+def _components(values: np.ndarray, at: pa.Array) -> tuple[tuple[str, ...], pa.Table]:
+    """The UMAP components of the rows at ``at`` (row-aligned with cluster's persons) as named columns."""
+    names = tuple(f"comp_{i + 1}" for i in range(values.shape[1] if values.ndim == 2 else 0))
+    columns = {}
+    for i, name in enumerate(names):
+        column = pa.array(np.asarray(values[:, i], dtype=np.float64), from_pandas=True)
+        columns[name] = column.take(at)
+    return names, pa.table(columns)

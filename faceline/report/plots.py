@@ -1,0 +1,232 @@
+"""The plots as PNG files, drawn with Matplotlib's Agg canvas; same input, same bytes.
+
+Matplotlib's global state (pyplot, rcParams) is not touched, since several footages may be drawn at once in threads.
+Colours are from Okabe and Ito, "Color Universal Design" (2008), told apart with any colour vision; where many series
+share one axis of time, each has its own strip instead of its own colour.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from faceline.report import series
+from faceline.report.findings import EMOTIONS, Findings, floats, ordinals
+from faceline.report.measures import label_of, leading_measures
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, VERMILLION, GRAY, INK = "#0072B2", "#E69F00", "#D55E00", "#767676", "#222222"
+BINS = 1200
+"""Stretches of time that a drawn line is thinned to: more than a plot has pixels."""
+
+_WIDTH_IN = 11.0
+_LABELLED_EVENTS = 20
+
+
+def draw(
+    findings: Findings, span: tuple[float, float], name: str, dpi: int, persons: Sequence[int]
+) -> Iterator[tuple[str, bytes]]:
+    """All plots as (file name, PNG bytes).
+
+    Args:
+        findings: the joined tables.
+        span: (start_s, end_s) of the footage.
+        name: name of the footage, written into the PNG's text fields.
+        dpi: dots per inch of a plot 11 inches wide.
+        persons: the persons to draw.
+    """
+    yield "overview.png", _png(overview(findings, span), name, dpi)
+    for person in persons:
+        faces, events = findings.faces_of(person), findings.events_of(person)
+        frame = _PersonFrame(findings, faces, events, span, person)
+        yield f"person_{person}_score.png", _png(frame.score(), name, dpi)
+        yield f"person_{person}_emotions.png", _png(frame.emotions(), name, dpi)
+        yield f"person_{person}_components.png", _png(frame.components(), name, dpi)
+        yield f"person_{person}_expression.png", _png(frame.expression(), name, dpi)
+
+
+def overview(findings: Findings, span: tuple[float, float]) -> Figure:
+    """Who is seen when, with the events on top: one lane per person, one for faces that fit nobody."""
+    lanes: list[tuple[str, pa.Table, pa.Table | None, str]] = [
+        (f"person {n}", findings.faces_of(n), findings.events_of(n), BLUE) for n in findings.persons
+    ]
+    unknown = findings.faces_of(None)
+    if unknown.num_rows:
+        lanes.append(("unknown", unknown, None, GRAY))
+    figure, (axes,) = _figure(1, max(1.7, 0.42 * len(lanes) + 1.2))
+    _title(axes, "Who is seen when, and the events")
+    for row, (_, faces, events, colour) in enumerate(lanes):
+        stretches = series.presence(floats(faces, "time_s"), ordinals(faces), findings.step_s)
+        bars = [(start, max(end - start, 0.0)) for start, end in stretches]
+        axes.broken_barh(bars, (row - 0.26, 0.52), facecolors=colour, alpha=0.45, linewidth=0)
+        for event in events.to_pylist() if events is not None else []:
+            axes.plot([event["start_s"], event["end_s"]], [row, row], color=VERMILLION, lw=3, solid_capstyle="round")
+            axes.plot(event["peak_s"], row, marker="v", ms=6, color=VERMILLION, mec="white", mew=0.6)
+            if event["rank"] <= _LABELLED_EVENTS:
+                _label(axes, event["peak_s"], row - 0.3, str(event["rank"]), va="bottom")
+    for damaged_s in findings.facts["damaged_at_s"].drop_null().to_pylist():
+        axes.axvline(damaged_s, color=INK, lw=1.2, ls=":")
+        _label(axes, damaged_s, -0.62, "damaged", va="bottom", ha="left")
+    axes.set_yticks(range(len(lanes)), [lane[0] for lane in lanes])
+    axes.set_ylim(max(len(lanes), 1) - 0.4, -0.85)
+    if not lanes:
+        _words(axes, "No faces were found.")
+    _time_axis(axes, span)
+    return figure
+
+
+class _PersonFrame:
+    """The plots of one person: what they share is the axis of time, the events and the gaps."""
+
+    def __init__(
+        self, findings: Findings, faces: pa.Table, events: pa.Table, span: tuple[float, float], person: int
+    ) -> None:
+        self.findings = findings
+        self.faces = faces
+        self.events = events.to_pylist()
+        self.span = span
+        self.person = person
+        self.time_s = floats(faces, "time_s")
+        self.ordinal = ordinals(faces)
+
+    def score(self) -> Figure:
+        figure, (axes,) = _figure(1, 3.4)
+        values = floats(self.faces, "score")
+        _title(axes, f"Person {self.person}: how unusual the expression is")
+        self._shade(axes, numbered=True)
+        self._line(axes, values, BLUE)
+        threshold = floats(self.faces, "threshold")
+        threshold = threshold[np.isfinite(threshold)]
+        if len(threshold):
+            axes.axhline(threshold[0], color=INK, lw=1, ls="--")
+            axes.text(1.005, threshold[0], "threshold", transform=axes.get_yaxis_transform(), fontsize=8, va="center")
+        axes.axhline(0, color=GRAY, lw=0.6)
+        axes.set_ylabel("score (MADs above this\nperson's median)", fontsize=9)
+        if not np.isfinite(values).any():
+            _words(axes, "No face of this person could be scored.")
+        _time_axis(axes, self.span)
+        return figure
+
+    def emotions(self) -> Figure:
+        strips = [(name, floats(self.faces, name)) for name in EMOTIONS]
+        return self._strips("the seven emotion scores (0 to 1)", strips, (0.0, 1.0))
+
+    def components(self) -> Figure:
+        strips = [(label_of(name), floats(self.faces, name)) for name in self.findings.components]
+        return self._strips("identity embedding, UMAP components (no unit)", strips, None)
+
+    def expression(self) -> Figure:
+        strips = leading_measures(self.findings, self.faces, self.events, most=8)
+        return self._strips("expression measures (MADs from this person's own median)", strips, None)
+
+    def _strips(
+        self, what: str, strips: Sequence[tuple[str, np.ndarray]], limits: tuple[float, float] | None
+    ) -> Figure:
+        figure, rows = _figure(max(len(strips), 1), max(1.9, 0.72 * len(strips) + 0.9))
+        _title(rows[0], f"Person {self.person}: {what}")
+        for row, (axes, (label, values)) in enumerate(zip(rows, strips, strict=False)):
+            self._shade(axes, numbered=row == 0)
+            self._line(axes, values, BLUE, fill=limits is not None)
+            axes.text(
+                -0.045, 0.5, label, transform=axes.transAxes, ha="right", va="center", fontsize=9, parse_math=False
+            )
+            axes.tick_params(axis="y", labelsize=7)
+            if limits:
+                axes.set_ylim(*limits)
+                axes.set_yticks([0, 1])
+            else:
+                axes.locator_params(axis="y", nbins=3)
+            if not np.isfinite(values).any():
+                _words(axes, "missing")
+        if not strips:
+            _words(rows[0], "There are none.")
+        for axes in rows:
+            _time_axis(axes, self.span, labelled=axes is rows[-1])
+        return figure
+
+    def _line(self, axes: Axes, values: np.ndarray, colour: str, fill: bool = False) -> None:
+        pieces = list(series.lines(self.time_s, values, self.ordinal, self.findings.step_s, BINS))
+        # One artist for all pieces, broken by NaN: hundreds of gaps must not make hundreds of artists.
+        gap = np.array([np.nan])
+        at = np.concatenate([part for piece in pieces for part in (piece[0], gap)] or [gap])
+        height = np.concatenate([part for piece in pieces for part in (piece[1], gap)] or [gap])
+        axes.plot(at, height, color=colour, lw=1.1, solid_joinstyle="round")
+        if fill:
+            axes.fill_between(at, 0, height, color=colour, alpha=0.25, linewidth=0)
+        dots = [(piece[0][0], piece[1][0]) for piece in pieces if len(piece[0]) == 1]
+        if dots:
+            axes.plot(*zip(*dots, strict=True), ls="none", marker="o", ms=2.5, color=colour, mec="none")
+
+    def _shade(self, axes: Axes, *, numbered: bool) -> None:
+        least_s = (self.span[1] - self.span[0]) / 400
+        for event in self.events:
+            pad_s = max(0.0, least_s - (event["end_s"] - event["start_s"])) / 2
+            axes.axvspan(event["start_s"] - pad_s, event["end_s"] + pad_s, color=ORANGE, alpha=0.35, lw=0)
+            if numbered and event["rank"] <= _LABELLED_EVENTS:
+                _label(axes, event["peak_s"], 1.01, str(event["rank"]), va="bottom", above=True)
+
+
+def _figure(rows: int, height_in: float) -> tuple[Figure, list[Axes]]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(_WIDTH_IN, height_in), facecolor="white")
+    # Fixed margins in inches: a layout engine takes longer than all the drawing.
+    figure.subplots_adjust(
+        left=1.75 / _WIDTH_IN,
+        right=1 - 0.75 / _WIDTH_IN,
+        top=1 - 0.5 / height_in,
+        bottom=0.52 / height_in,
+        hspace=0.3,
+    )
+    grid = figure.subplots(rows, 1, sharex=True, squeeze=False)
+    for axes in grid[:, 0]:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(GRAY)
+        axes.tick_params(colors=INK, labelsize=9)
+    return figure, list(grid[:, 0])
+
+
+def _time_axis(axes: Axes, span: tuple[float, float], *, labelled: bool = True) -> None:
+    start_s, end_s = span
+    ticks = series.time_ticks(start_s, end_s, most=12)
+    step_s = ticks[1] - ticks[0] if len(ticks) > 1 else math.inf
+    axes.set_xticks(ticks, [series.tick_label(tick, step_s) for tick in ticks])
+    pad_s = max((end_s - start_s) * 0.005, 1e-3)
+    axes.set_xlim(start_s - pad_s, end_s + pad_s)
+    if labelled:
+        axes.set_xlabel("time in the footage (mm:ss)", fontsize=9)
+
+
+def _title(axes: Axes, words: str) -> None:
+    axes.set_title(words, loc="left", fontsize=12, color=INK, pad=14)
+
+
+def _label(axes: Axes, x: float, y: float, words: str, *, va: str, ha: str = "center", above: bool = False) -> None:
+    """Small bold words at (x, y) in data units; ``above``: y counts in heights of the axes, and may lie outside."""
+    text = axes.text(x, y, words, fontsize=8, fontweight="bold", color=INK, ha=ha, va=va, parse_math=False)
+    if above:
+        text.set_transform(axes.get_xaxis_transform())
+
+
+def _words(axes: Axes, words: str) -> None:
+    axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", fontsize=10, color=GRAY)
+    axes.set_yticks([])
+
+
+def _png(figure: Figure, name: str, dpi: int) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    out = io.BytesIO()
+    source = "".join(c if c.isprintable() else " " for c in name)
+    # No date and no library version: the same input gives the same bytes.
+    figure.savefig(out, format="png", dpi=dpi, metadata={"Software": None, "Source": source})
+    return out.getvalue()

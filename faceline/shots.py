@@ -1,0 +1,82 @@
+"""Shot boundaries between sampled frames, from their thumbnails."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from faceline.picture import THUMBNAIL_PX, luma
+
+#: Side of the compared blocks and reach of the search for each, in thumbnail pixels.
+_BLOCK_PX = 8
+_REACH_PX = 6
+
+#: Height of the strip above the first row of blocks.
+_TOP_PX = (THUMBNAIL_PX[1] % _BLOCK_PX) // 2
+
+#: A block that agrees this well where it stands has not moved.
+_LOSS_WORTH_A_SEARCH = 0.05
+
+#: Blocks with less contrast than this (standard deviation of luma, 0–255) say nothing about structure.
+_MIN_CONTRAST = 3.0
+
+#: With fewer textured blocks than this (of 32), a frame is as good as blank.
+_MIN_BLOCKS = 4
+
+
+def cut_score(before: np.ndarray, after: np.ndarray) -> float:
+    """How unlike each other two thumbnails are: near 0 within a shot, about 0.6 and more across a cut, 2 at most.
+
+    The sum of two parts, so that neither light alone nor motion alone makes a cut:
+
+    - *structure*: for each textured 8×8 block, one minus its best normalised cross-correlation with the other frame
+      within ±6 px; the median over blocks, the larger of both directions. Correlation ignores gain and offset (a lamp
+      switched on, auto-exposure), the search ignores motion. Blank frames have no structure and add nothing.
+    - *colour*: mean absolute difference of hue, saturation and value, as PySceneDetect's ContentDetector weighs them,
+      over 128. It catches dips to white or black.
+
+    Args:
+        before, after: uint8 RGB ``[36, 64, 3]``, see `faceline.picture.Frame.thumbnail`.
+    """
+    lumas = luma(before), luma(after)
+    structure = max(_structure_lost(*lumas), _structure_lost(*reversed(lumas)))
+    return min(structure, 1.0) + _colour_change(before, after)
+
+
+def _structure_lost(template: np.ndarray, scene: np.ndarray) -> float:
+    """Median loss over the textured blocks of ``template`` when each is looked for in ``scene``; luma, float32."""
+    import cv2
+
+    blocks, standing = _blocks(template), _blocks(scene)
+    contrast = blocks.std(axis=(2, 3))
+    textured = np.argwhere(contrast >= _MIN_CONTRAST)
+    if len(textured) < _MIN_BLOCKS:
+        return 0.0
+    covariance = ((blocks - blocks.mean((2, 3), keepdims=True)) * standing).mean((2, 3))
+    losses = 1.0 - covariance / np.maximum(contrast * standing.std(axis=(2, 3)), 1e-6)
+    for row, column in textured:
+        if losses[row, column] > _LOSS_WORTH_A_SEARCH:
+            y, x = _TOP_PX + row * _BLOCK_PX, column * _BLOCK_PX
+            around = scene[
+                max(0, y - _REACH_PX) : y + _BLOCK_PX + _REACH_PX, max(0, x - _REACH_PX) : x + _BLOCK_PX + _REACH_PX
+            ]
+            found = cv2.matchTemplate(around, np.ascontiguousarray(blocks[row, column]), cv2.TM_CCOEFF_NORMED)
+            losses[row, column] = 1.0 - float(found.max())
+    return float(np.median(losses[contrast >= _MIN_CONTRAST]))
+
+
+def _blocks(picture: np.ndarray) -> np.ndarray:
+    """The picture's blocks ``[rows, columns, 8, 8]``; what is left over lies half above, half below."""
+    rows, columns = (picture.shape[0] - _TOP_PX) // _BLOCK_PX, picture.shape[1] // _BLOCK_PX
+    used = picture[_TOP_PX : _TOP_PX + rows * _BLOCK_PX]
+    return used.reshape(rows, _BLOCK_PX, columns, _BLOCK_PX).swapaxes(1, 2)
+
+
+def _colour_change(before: np.ndarray, after: np.ndarray) -> float:
+    import cv2
+
+    difference = np.abs(
+        cv2.cvtColor(before, cv2.COLOR_RGB2HSV).astype(np.int16) - cv2.cvtColor(after, cv2.COLOR_RGB2HSV)
+    )
+    # Hue runs round in 180 steps.
+    difference[..., 0] = np.minimum(difference[..., 0], 180 - difference[..., 0])
+    return float(difference.mean()) / 128.0

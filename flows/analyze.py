@@ -1,0 +1,85 @@
+"""The verb ``analyze``: one footage, from the file to the results folder.
+
+A run whose stages are all cached never imports Prefect: it only makes the results folder anew. Any other run is a
+Prefect flow (`flows.flow`), on the server that is named or on a temporary one.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from faceline.errors import ArtifactError
+from faceline.report.results import check_replaceable
+from faceline.stages import STAGES
+from flows import console
+from flows.config import Config, load_config
+from flows.console import Reporter
+from flows.job import Job, describe_models, prepare
+from flows.logfile import log_path, session
+from flows.results import Finished, finish
+from flows.server import prefect_server, state_folder
+from flows.walk import Walk, plan, start_here
+
+log = logging.getLogger(__name__)
+
+
+def analyze(arguments: Sequence[str]) -> int:
+    """Run the verb; exit code.
+
+    Raises:
+        FacelineError: the run failed, in one line.
+    """
+    began_s = time.perf_counter()
+    config = load_config(arguments, STAGES)
+    job = prepare(config, STAGES)
+    check_replaceable(job.output)
+    with session(log_path(log_folder(config), "analyze", job.footage.name)) as reporter:
+        console.say(describe_models(job.models, config))
+        finished = run_job(job, reporter, began_s)
+    tell(job, finished, time.perf_counter() - began_s)
+    return 0
+
+
+def log_folder(config: Config) -> Path:
+    """Where logs of runs go: beside the artifacts, or into the state folder when these lie on an object store."""
+    root = config.store.root
+    return state_folder().parent / "logs" if "://" in root else Path(root) / "_logs"
+
+
+def run_job(job: Job, reporter: Reporter, began_s: float) -> Finished:
+    """Run a job where it needs to be run: here if everything is cached, as a Prefect flow otherwise."""
+    if is_cached(job):
+        try:
+            return run_here(job, reporter, began_s)
+        except ArtifactError as error:
+            # What only reading could show. The artifact has been set aside, so now there is something to run.
+            log.warning("%s; computing it anew", error)
+    with prefect_server() as server:
+        from flows.flow import Ready, run_in_prefect
+
+        server.ready()
+        return run_in_prefect(Ready(job, reporter, began_s, server.temporary))
+
+
+def is_cached(job: Job) -> bool:
+    """Whether nothing has to be computed; stops looking at the first stage that does."""
+    return all(item.explanation.state == "cached" for item in plan(job.pipeline))
+
+
+def run_here(job: Job, reporter: Reporter, began_s: float) -> Finished:
+    """Run a job in this thread, without Prefect."""
+    walk = Walk(job.pipeline, start_here, reporter, runtime=job.runtime)
+    reporter.total(job.footage.name, len(job.pipeline.nodes))
+    records = walk.run()
+    return finish(job, walk.outcomes, records, time.perf_counter() - began_s)
+
+
+def tell(job: Job, finished: Finished, seconds: float) -> None:
+    """Print what a run came to."""
+    console.say(f"{finished.states}, {seconds:.1f} s")
+    console.say(f"results: {job.output}")
+    console.say()
+    console.say(finished.summary)

@@ -1,0 +1,126 @@
+"""What stands after the verb: paths taken as they are, and overrides in Hydra's grammar.
+
+A path may hold anything (``=``, spaces, commas, quotes, brackets), all of which mean something in Hydra's grammar. So
+the options in `VERBATIM` never go through it: everything after their first ``=`` is the value. Quoting such a value as
+Hydra wants it (``footage='a,b.mp4'`` after the shell's own quotes) works as well.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from faceline.errors import UsageError
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+
+VERBATIM = ("footage", "output", "config", "store.root", "models.folder")
+"""Options whose value is a path and is taken literally."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Arguments of a verb, sorted.
+
+    Attributes:
+        paths: literal values of the options in `VERBATIM`.
+        overrides: everything else, untouched, in order.
+    """
+
+    paths: dict[str, str] = field(default_factory=dict)
+    overrides: tuple[str, ...] = ()
+
+
+def split_arguments(arguments: Sequence[str]) -> Arguments:
+    """Sort the arguments of a verb.
+
+    Raises:
+        UsageError: an argument is no ``option=value``, or a path is empty or given twice.
+    """
+    paths: dict[str, str] = {}
+    overrides: list[str] = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not equals and not argument.startswith("~"):
+            raise UsageError(f"{argument!r} is no option=value", cure=_what_was_meant(argument))
+        if name not in VERBATIM:
+            overrides.append(argument)
+            continue
+        if name in paths:
+            cure = "one at a time, or a whole folder with `faceline archive`" if name == "footage" else ""
+            raise UsageError(f"{name}= is given twice", cure=cure)
+        if not value:
+            raise UsageError(f"{name}= is empty", cure=f"write {name}=PATH")
+        paths[name] = _literal(value)
+    return Arguments(paths, tuple(overrides))
+
+
+def _what_was_meant(argument: str) -> str:
+    if argument.startswith("-"):
+        return "options are written option=value; see `faceline --help`"
+    if Path(argument).exists():
+        return f"did you mean footage={argument}?"
+    return f"write {argument}=VALUE"
+
+
+def _literal(value: str) -> str:
+    if value == "null":
+        return value
+    quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "'\""
+    if quoted and not Path(value).exists():
+        mark = value[0]
+        value = value[1:-1].replace(f"\\{mark}", mark)
+    # The shell leaves the tilde alone after "footage=".
+    if value.startswith("~/") and not Path(value).exists():
+        return str(Path(value).expanduser())
+    return value
+
+
+def parse_override(text: str) -> Override:
+    """One override read by Hydra's own parser.
+
+    Raises:
+        UsageError: it does not follow the grammar, or adds to or takes from the configuration.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        override = OverridesParser.create().parse_overrides([text])[0]
+    except HydraException as error:
+        why = next((line for line in str(error).splitlines()[1:] if not line.startswith("See ")), str(error))
+        why = " ".join(why.split()).strip("^ ") or "not in Hydra's override grammar"
+        raise UsageError(
+            f"cannot read {text!r}: {why}", cure="put values with special characters in quotes, as in \"key='a b'\""
+        ) from error
+    if override.is_add() or override.is_force_add() or override.is_delete():
+        raise UsageError(f"{text!r}: options cannot be added or taken away", cure=f"write {text.lstrip('+~')}")
+    return override
+
+
+def option_name(override: Override) -> str:
+    """The option or group that an override sets."""
+    return str(override.key_or_group)
+
+
+def unknown_option(name: str, known: Iterable[str]) -> str:
+    """One line for an option that does not exist, with the nearest that do."""
+    return f"there is no option {name!r}{did_you_mean(name, known)}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``; did you mean 'sample.fps'?`` or nothing. A last part that fits (``fps``) counts as near."""
+    names = sorted(set(known))
+    same_leaf = [other for other in names if other.rpartition(".")[2] == name.rpartition(".")[2]]
+    near = difflib.get_close_matches(name, same_leaf, n=3, cutoff=0.0) if same_leaf else []
+    near = near or difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if not near:
+        leaves = {other.rpartition(".")[2]: other for other in reversed(names)}
+        near = [leaves[leaf] for leaf in difflib.get_close_matches(name.rpartition(".")[2], leaves, n=1, cutoff=0.7)]
+    if not near:
+        return ""
+    return f"; did you mean {' or '.join(repr(other) for other in near)}?"

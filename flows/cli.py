@@ -1,0 +1,96 @@
+"""The command line: ``faceline VERB option=value …``. Everything after the verb is Hydra overrides.
+
+Verbs are imported when they are called, so that help, version and usage errors cost a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from faceline.errors import FacelineError, UsageError
+from flows import console, usage
+
+log = logging.getLogger(__name__)
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
+
+_ROOMS = {
+    "analyze": "flows.analyze:analyze",
+    "archive": "flows.archive:archive",
+    "plan": "flows.plan:show_plan",
+    "sweep": "flows.sweep:sweep",
+    "verify": "flows.verify:verify",
+    "models": "flows.models:models",
+    "config": "flows.show:show_config",
+}
+"""Verb → ``module:function``; the function takes the arguments and gives the exit code."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code; no exception leaves this function."""
+    console.forgive_strange_names()
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        return _dispatch(given)
+    except UsageError as error:
+        console.error(str(error))
+        return error.exit_code
+    except FacelineError as error:
+        _note(error)
+        console.error(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        console.error("interrupted; what was finished is kept, and the same command goes on from there")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone (`faceline plan … | head`); nothing more can be said to them.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 (kept open: the interpreter flushes it at exit)
+        return 1
+    except Exception as error:
+        place = _note(error)
+        console.error(f"unexpected {type(error).__name__}: {error}; the traceback is in {place}")
+        return 1
+
+
+def _dispatch(given: list[str]) -> int:
+    if not given or given[0] in ("-h", "--help", "help"):
+        verb = given[1] if len(given) > 1 else ""
+        console.say(usage.of_verb(verb) if verb in usage.VERBS else usage.overview())
+        return 0
+    if given[0] in ("-V", "--version", "version"):
+        import faceline
+
+        console.say(f"faceline {faceline.__version__}")
+        return 0
+    verb, arguments = given[0], given[1:]
+    if verb not in _ROOMS:
+        from flows.arguments import did_you_mean
+
+        hint = did_you_mean(verb, _ROOMS).lstrip("; ")
+        raise UsageError(f"there is no verb {verb!r}", cure=hint or "see `faceline --help`")
+    if any(argument in ("-h", "--help") for argument in arguments):
+        console.say(usage.of_verb(verb))
+        return 0
+    module, _, name = _ROOMS[verb].partition(":")
+    run: Callable[[Sequence[str]], int] = getattr(importlib.import_module(module), name)
+    return run(arguments)
+
+
+def _note(error: Exception) -> Path | str:
+    """Write the traceback to the log of the run, or of faceline when it failed outside a run; where it went."""
+    from flows.logfile import append_traceback
+
+    try:
+        return append_traceback(error)
+    except OSError as failure:
+        return f"no file ({failure.strerror})"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

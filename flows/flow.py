@@ -1,0 +1,222 @@
+"""Runs as Prefect sees them. The only module of this package, with `flows.publish`, that imports Prefect.
+
+A flow's parameters are the footage's path and overrides as on the command line, so that the UI shows what was run and
+a deployment can run the same. A run that comes from the command line has been made ready there (configuration,
+opened footage, found weights) and is handed over in the context, not as a parameter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from prefect import Flow, Task, flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    TaskRunFilter,
+    TaskRunFilterState,
+    TaskRunFilterStateType,
+)
+from prefect.client.schemas.objects import StateType
+from prefect.context import FlowRunContext
+from prefect.futures import PrefectFuture
+from prefect.logging.handlers import APILogWorker
+from prefect.states import Completed, Failed, State
+from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.utilities.annotations import quote
+
+from faceline.errors import ArtifactError, FacelineError
+from faceline.stages import STAGES
+from flows.config import load_config
+from flows.console import Lines, Reporter
+from flows.job import Job, prepare
+from flows.pipeline import Node
+from flows.publish import Publisher, one_line
+from flows.results import Finished, finish
+from flows.walk import Done, Record, Walk
+from tasks.align import align
+from tasks.cluster import cluster
+from tasks.detect import detect
+from tasks.embed import embed
+from tasks.emote import emote
+from tasks.gridsearch import gridsearch
+from tasks.report import report
+from tasks.runner import StageOutcome, StageRequest
+from tasks.sample import sample
+from tasks.trial import trial
+
+log = logging.getLogger(__name__)
+
+StageTask = Task[[StageRequest], State[StageOutcome]]
+
+TASKS: Mapping[str, StageTask] = {
+    task.name: task for task in (sample, detect, align, embed, emote, cluster, trial, gridsearch, report)
+}
+
+
+SETTLE_S = 10.0
+"""How long a temporary server is given to write down the last task states before it is stopped."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A run that was made ready outside the flow.
+
+    Attributes:
+        job: what to run.
+        reporter: who is told.
+        began_s: when the run began, by `time.perf_counter`.
+        temporary_server: whether the server ends with the run.
+    """
+
+    job: Job
+    reporter: Reporter
+    began_s: float
+    temporary_server: bool = False
+
+
+_ready: ContextVar[Ready | None] = ContextVar("ready", default=None)
+
+
+@contextlib.contextmanager
+def handed_over(ready: Ready) -> Iterator[None]:
+    """Within the block, the flow `analyze` runs this and not something of its own making."""
+    token = _ready.set(ready)
+    try:
+        yield
+    finally:
+        _ready.reset(token)
+
+
+@flow(name="analyze", persist_result=False, log_prints=False)
+def analyze(footage: str, overrides: list[str] | None = None) -> State[Finished]:
+    """Analyse one footage: all stages, then the results folder."""
+    ready = _ready.get()
+    if ready is None:
+        config = load_config([f"footage={footage}", *(overrides or [])], STAGES)
+        ready = Ready(prepare(config, STAGES), Lines(), time.perf_counter())
+    try:
+        finished = _run(ready)
+    except FacelineError as error:
+        return Failed(message=str(error), data=error)
+    except Exception as error:
+        # Returned, not raised: Prefect would pickle what a flow raises into its storage folder.
+        log.exception("the run failed")
+        return Failed(message=f"unexpected {type(error).__name__}: {error}", data=error)
+    finally:
+        if ready.temporary_server:
+            _settle()
+    counts = finished.run["counts"]
+    return Completed(
+        message=f"{counts['events']} events, {counts['persons']} persons; {finished.states}", data=finished
+    )
+
+
+def run_in_prefect(ready: Ready) -> Finished:
+    """Run a job as a flow run named after the footage; raises what the flow fails with."""
+    job = ready.job
+    with handed_over(ready):
+        run: Any = _flow_for(job)
+        try:
+            finished: Finished = run(footage=_text(str(job.footage.path)), overrides=list(job.config.overrides))
+        finally:
+            if ready.temporary_server:
+                APILogWorker.drain_all(timeout=SETTLE_S)
+    return finished
+
+
+def _flow_for(job: Job) -> Flow[..., Any]:
+    name = one_line(job.footage.name)
+    # Threads to spare: the walk itself decides how many stages are under way, and Prefect warns of too few threads
+    # for a task's tags.
+    runner: Any = ThreadPoolTaskRunner(max_workers=job.workers + 4)
+    return analyze.with_options(flow_run_name=lambda: name, task_runner=runner)
+
+
+def _run(ready: Ready) -> Finished:
+    job = ready.job
+    publisher = Publisher(job)
+    for again in (False, True):
+        walk = Walk(
+            job.pipeline,
+            _Submission(job),
+            ready.reporter,
+            runtime=job.runtime,
+            at_once=job.workers,
+        )
+        ready.reporter.total(job.footage.name, len(job.pipeline.nodes))
+        try:
+            records = walk.run(tick=lambda walk=walk: publisher.progress(walk.share_done))  # type: ignore[misc]
+            finished = finish(job, walk.outcomes, records, time.perf_counter() - ready.began_s)
+            break
+        except ArtifactError as error:
+            # The damaged artifact was set aside when it was met; a second walk computes it anew, and only it.
+            if again:
+                raise
+            log.warning("%s; computing it anew", error)
+    publisher.progress(1.0, now=True)
+    publisher.finished(finished)
+    return finished
+
+
+def _settle() -> None:
+    """Wait until the server has the last states of this flow run's tasks: they travel as events, some time behind."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return
+    mine = FlowRunFilter(id=FlowRunFilterId(any_=[context.flow_run.id]))
+    unfinished = TaskRunFilter(
+        state=TaskRunFilterState(
+            type=TaskRunFilterStateType(any_=[StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING])
+        )
+    )
+    until_s = time.monotonic() + SETTLE_S
+    with contextlib.suppress(Exception), get_client(sync_client=True) as client:
+        while time.monotonic() < until_s:
+            if not client.read_task_runs(flow_run_filter=mine, task_run_filter=unfinished, limit=1):
+                return
+            time.sleep(0.1)
+
+
+class _Submission:
+    """Begins nodes as Prefect task runs; a `Start`."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._futures: dict[str, PrefectFuture[Any]] = {}
+        self._tags = {"faceline", one_line(job.footage.name)}
+
+    def __call__(self, node: Node, request: StageRequest, done: Done) -> None:
+        runner = self._job.config.runner
+        task: Any = TASKS[node.stage.name].with_options(
+            task_run_name=lambda: node.name,
+            tags=self._tags,
+            retries=runner.retries,
+            retry_delay_seconds=runner.retry_delay_s,
+        )
+        # Quoted: Prefect would otherwise search the request, down to the footage's keyframes, for futures.
+        future = task.submit(quote(request), wait_for=[self._futures[name] for name in node.before])
+        self._futures[node.name] = future
+        future.add_done_callback(lambda ended: done(_outcome_of(ended)))
+
+
+def _outcome_of(future: PrefectFuture[Any]) -> Callable[[], StageOutcome]:
+    def outcome() -> StageOutcome:
+        result: StageOutcome = future.result()
+        return result
+
+    return outcome
+
+
+def _text(path: str) -> str:
+    return path.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+__all__ = ["TASKS", "Ready", "Record", "analyze", "handed_over", "run_in_prefect"]

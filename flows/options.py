@@ -1,0 +1,86 @@
+"""Options that belong to the run and not to a stage: where, with how much, how far. Checked like stage parameters."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Options(BaseModel):
+    """Base of all sections that are not a stage's: immutable and closed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ModelOptions(Options):
+    """Which weights play which role."""
+
+    detector: Literal["auto", "mtcnn"] = Field(default="mtcnn", description="network that finds faces")
+    landmarks: Literal["auto", "facemesh"] = Field(default="facemesh", description="network that finds landmarks")
+    emotion: Literal["auto", "fer"] = Field(default="fer", description="network that scores the seven emotions")
+    identity: Literal["auto", "vggface2", "dlib"] = Field(
+        default="auto",
+        description="network that tells persons apart; auto: VGGFace2 if its weights are here, else dlib",
+    )
+    folder: str | None = Field(
+        default=None, description="folder of downloaded weights; null is FACELINE_MODELS, else the user's cache folder"
+    )
+
+
+class RuntimeOptions(Options):
+    """How stages are executed; nothing here may change a result."""
+
+    device: Literal["cpu", "cuda"] = Field(default="cpu", description="where networks run")
+    batch_size: int = Field(default=32, ge=1, le=4096, description="faces or frames per network call")
+    workers: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="stages worked on at the same time; null: the number of cores, at most 4",
+    )
+    threads: int | None = Field(
+        default=None, ge=1, le=256, description="threads of one stage; null shares the cores among the workers"
+    )
+
+
+class RunnerOptions(Options):
+    """What Prefect hands the stages to, and how it retries."""
+
+    kind: Literal["threads"] = Field(default="threads", description="threads of this process")
+    retries: int = Field(
+        default=2, ge=0, le=100, description="how often a stage is tried again after an error that can pass by itself"
+    )
+    retry_delay_s: float = Field(default=5.0, ge=0, le=3600, description="pause before a retry, in seconds")
+
+
+class StoreOptions(Options):
+    """Where artifacts are kept."""
+
+    root: str = Field(default="artifacts", min_length=1, description="folder (or fsspec URL) of the artifacts")
+
+
+class ArchiveOptions(Options):
+    """Which files of a folder count as footage."""
+
+    extensions: tuple[str, ...] = Field(
+        default=(
+            "3gp", "asf", "avi", "divx", "dv", "f4v", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg",
+            "mts", "mxf", "ogv", "ts", "vob", "webm", "wmv",
+        ),
+        description="extensions that are taken for video, in lower case, without the dot",
+    )  # fmt: skip
+    sniff: bool = Field(
+        default=True, description="also take files of other names whose first bytes are those of a video container"
+    )
+    hidden: bool = Field(default=False, description="also take files and folders whose names begin with a dot")
+
+
+SECTIONS: dict[str, type[Options]] = {
+    "models": ModelOptions,
+    "runtime": RuntimeOptions,
+    "runner": RunnerOptions,
+    "store": StoreOptions,
+    "archive": ArchiveOptions,
+}
+"""Sections of the configuration that are not a stage's, by name."""

@@ -1,0 +1,27 @@
+"""The verb ``plan``: what ``analyze`` would do with the same options, and why. Runs nothing and changes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from faceline.stages import STAGES
+from flows import console
+from flows.config import load_config
+from flows.job import describe_models, prepare
+from flows.walk import plan
+
+WORDS = {"cached": "cached", "run": "run", "depends": "depends"}
+
+
+def show_plan(arguments: Sequence[str]) -> int:
+    """Run the verb; exit code."""
+    config = load_config(arguments, STAGES)
+    job = prepare(config, STAGES)
+    console.say(describe_models(job.models, config))
+    planned = list(plan(job.pipeline))
+    rows = [(item.node.name, WORDS[item.explanation.state], item.explanation.reason) for item in planned]
+    console.table(("stage", "state", "reason"), rows)
+    counts = Counter(str(item.explanation.state) for item in planned)
+    console.say(", ".join(f"{counts[state]} {word}" for state, word in WORDS.items() if counts[state]))
+    return 0

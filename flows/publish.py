@@ -1,0 +1,144 @@
+"""What the Prefect UI alone answers: how far a run is, what it found, what it was. Published as Prefect artifacts.
+
+Artifacts of one footage keep their keys from run to run, so the UI shows their history. Publishing never fails a run:
+results lie in the results folder, with or without a server that wants to hear of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+from faceline.timeline import timecode
+from flows.job import Job
+from flows.results import Finished
+
+log = logging.getLogger(__name__)
+
+UPDATE_S = 2.0
+"""Least time between two updates of the progress artifact."""
+
+MOST_ROWS = 100
+
+
+class Publisher:
+    """Publishes for one footage; to be used inside its flow run."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._place = artifact_place(job.footage.name, str(job.footage.path))
+        self._progress: UUID | None = None
+        self._told, self._told_at_s = -1.0, 0.0
+
+    def progress(self, share: float, *, now: bool = False) -> None:
+        """Say how much is done, 0 to 1; calls that come too soon are dropped unless ``now``."""
+        percent = round(100 * share, 1)
+        clock_s = time.monotonic()
+        if percent == self._told or (not now and clock_s - self._told_at_s < UPDATE_S):
+            return
+        self._told, self._told_at_s = percent, clock_s
+        if self._progress is None:
+            self._progress = _unless_it_fails(
+                create_progress_artifact,
+                progress=percent,
+                key=f"progress-{self._place}",
+                description=f"Stages of {one_line(self._job.footage.name)}",
+            )
+        else:
+            _unless_it_fails(update_progress_artifact, artifact_id=self._progress, progress=percent)
+
+    def finished(self, finished: Finished) -> None:
+        """Publish the top events as a table, and the run's summary."""
+        name = one_line(self._job.footage.name)
+        _unless_it_fails(
+            create_table_artifact,
+            table=events_table(finished.events),
+            key=f"top-events-{self._place}",
+            description=f"Moments of {name} that are atypical for the person in this footage; leads for a human.",
+        )
+        _unless_it_fails(
+            create_markdown_artifact,
+            markdown=summary_markdown(self._job, finished),
+            key=f"summary-{self._place}",
+            description=f"Run over {name}",
+        )
+
+
+def artifact_place(name: str, path: str) -> str:
+    """A part of artifact keys that names a footage: letters, digits and dashes, the same for the same file."""
+    readable = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-")
+    digest = hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return f"{readable}-{digest}" if readable else digest
+
+
+def one_line(text: str) -> str:
+    """Text without what a server or a page could stumble over."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split()) or "footage"
+
+
+def events_table(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The most unusual events as rows for the UI."""
+    return [
+        {
+            "rank": event["rank"],
+            "person": event["person"],
+            "peak": timecode(event["peak_s"]),
+            "start": timecode(event["start_s"]),
+            "end": timecode(event["end_s"]),
+            "score": _rounded(event["score"], 2),
+            "p_value": _rounded(event["p_value"], 4),
+            "quality": _rounded(event["quality"], 2),
+            "what": event["top_features"] or "",
+        }
+        for event in events[:MOST_ROWS]
+    ]
+
+
+def summary_markdown(job: Job, finished: Finished) -> str:
+    """The run on one page."""
+    run = finished.run
+    footage, counts = run["footage"], run["counts"]
+    damage = footage.get("damaged_at_s")
+    facts = [
+        ("footage", f"`{_code(footage['path'])}`"),
+        ("SHA-256", f"`{footage['sha256']}`"),
+        ("duration", f"{footage['duration_s']:.1f} s"),
+        ("damaged", "no" if damage is None else f"from {timecode(damage)}"),
+        *((name.replace("_", " "), f"{value:,}") for name, value in counts.items()),
+        ("models", ", ".join(f"{role} {model['name']}" for role, model in run["models"].items()) or "none"),
+        ("stages", finished.states),
+        ("results", f"`{_code(str(job.output.absolute()))}`"),
+    ]
+    lines = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts)]
+    lines += ["", "```", finished.summary.replace("```", "'''"), "```", ""]
+    lines += ["An event is atypical for this person in this footage: a lead for a human, and no more."]
+    return "\n".join(lines)
+
+
+def _code(text: str) -> str:
+    return one_line(text).replace("`", "'").replace("|", "\\|")
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    # NaN and infinities have no place in JSON.
+    return round(float(value), digits) if value is not None and abs(float(value)) < 1e300 else None
+
+
+def _unless_it_fails(publish: Callable[..., Any], **arguments: Any) -> Any:
+    try:
+        return publish(**arguments)
+    except Exception as error:
+        log.info("not published: %s", error)
+        return None

@@ -1,0 +1,82 @@
+"""The end of a run: the results folder made anew from artifacts, and what people are told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import faceline
+from faceline.inputs import StoredInputs
+from faceline.stage import Stage
+from faceline.store import Store
+from flows.job import Job
+from flows.walk import Record
+from tasks.runner import StageOutcome
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a run came to.
+
+    Attributes:
+        run: content of ``run.json``.
+        summary: closing lines for the console.
+        events: the events, most unusual first, as rows of the stage gridsearch.
+    """
+
+    run: Mapping[str, Any]
+    summary: str
+    events: Sequence[Mapping[str, Any]]
+
+    @property
+    def states(self) -> str:
+        """``3 stages run, 40 cached``."""
+        cached = sum(stage["state"] == "cached" for stage in self.run["stages"])
+        return f"{len(self.run['stages']) - cached} stages run, {cached} cached"
+
+
+def finish(job: Job, outcomes: Mapping[str, StageOutcome], records: Sequence[Record], seconds: float) -> Finished:
+    """Write the results folder and gather what is told about the run.
+
+    Raises:
+        ArtifactError: an artifact turns out damaged; it has been set aside.
+        FacelineError: the folder cannot be written.
+    """
+    from faceline.report.results import write_results
+    from faceline.report.summary import console_summary
+
+    report = next(node for node in job.pipeline.nodes.values() if node.stage.name == "report")
+    inputs = stored_inputs(job, report.stage, outcomes)
+    files = dict(Store(job.pipeline.store).read(outcomes[report.name].ref).files("files"))
+    run = write_results(job.output, files, inputs, run_facts(job, records, seconds))
+    top = getattr(report.params, "top_events", 10)
+    events = inputs.table("gridsearch", "events").sort_by("rank").to_pylist()
+    return Finished(run, console_summary(inputs, min(top, 10)), events)
+
+
+def stored_inputs(job: Job, stage: Stage, outcomes: Mapping[str, StageOutcome]) -> StoredInputs:
+    """The artifacts that a stage of scope ``footage`` reads, for reading by others."""
+    node = next(node for node in job.pipeline.nodes.values() if node.stage is stage)
+    refs = {name: [outcomes[before].ref for before in nodes] for name, nodes in node.inputs.items()}
+    return StoredInputs(stage, refs)
+
+
+def run_facts(job: Job, records: Sequence[Record], seconds: float) -> dict[str, Any]:
+    """The part of ``run.json`` that is known without reading artifacts."""
+    footage = job.footage
+    return {
+        "faceline": faceline.__version__,
+        "footage": {
+            # A name that is no valid text must not keep the results from being written.
+            "path": str(footage.path).encode("utf-8", "backslashreplace").decode("utf-8"),
+            "sha256": footage.sha256,
+            "duration_s": float(footage.duration_s),
+            "start_s": float(footage.start_s),
+        },
+        "config": dict(job.config.tree),
+        "overrides": list(job.config.overrides),
+        "models": {role: {"name": m.name, "sha256": m.sha256, "source": m.source} for role, m in job.models.items()},
+        "stages": [asdict(record) | {"seconds": round(record.seconds, 3)} for record in records],
+        "seconds": round(seconds, 3),
+    }

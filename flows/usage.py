@@ -1,0 +1,153 @@
+"""Help texts. Plain constants, so that help costs no imports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LIMIT = "An event is atypical for this person in this footage: a lead for a human, and no more."
+
+CODES = """\
+exit codes
+  0  done
+  1  failed; standard error says in one line what, where and the cure
+  2  wrong use: an unknown verb or option, or a value that is not allowed
+  3  done, but some footage was set aside (archive)
+130  interrupted; what was finished is kept, and the same command goes on from there"""
+
+OPTIONS = """\
+the main options (all of them: `faceline config`; each is explained in conf/config.yaml)
+  footage=FILE                 the video; taken literally, whatever characters its name holds
+  output=DIR                   results folder                              [results/<footage name>]
+  config=FILE                  options from a YAML file; the command line comes after it
+  sample.fps=10                sampled frames per second
+  embedder=auto|vggface2|dlib  network that tells persons apart            [auto]
+  gridsearch=default|small|wide   how much is searched; space in conf/gridsearch/
+  anomaly=iforest,lof          models of the grid search; anomaly.window_s=0.5,2 and the like replace its axes
+  report.top_events=10         moments with a card of their own in the report
+  sample.segment_s=300         length of the pieces in which long footage is worked on
+  runtime.workers=2            stages at the same time; runtime.threads, runtime.device, runtime.batch_size
+  store.root=DIR               where artifacts are kept                    [artifacts]
+  models.folder=DIR            downloaded weights                          [FACELINE_MODELS]"""
+
+ENVIRONMENT = """\
+environment
+  FACELINE_MODELS   folder of downloaded weights
+  FACELINE_STATE    folder for the history of temporary Prefect servers
+  PREFECT_API_URL   Prefect server to report to; without it a temporary one is started when there is work to do"""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb in the help.
+
+    Attributes:
+        line: what it does, in a few words.
+        text: how it is used.
+    """
+
+    line: str
+    text: str
+
+
+VERBS: dict[str, Verb] = {
+    "analyze": Verb(
+        "one footage, from the file to the results folder",
+        """\
+faceline analyze footage=FILE [option=value …]
+
+Finds the faces, tells the persons apart, searches each person's own usual expression for departures, and writes the
+results folder. Whatever was computed before and is still valid is taken from the store.
+
+  faceline analyze footage=clip.mp4
+  faceline analyze footage=clip.mp4 sample.fps=10 output=results/first
+  faceline analyze footage="two words, and a comma.mp4" embedder=dlib
+  faceline analyze footage=clip.mp4 anomaly=lof anomaly.window_s=0.5,2,8""",
+    ),
+    "archive": Verb(
+        "every video below a folder; broken ones are set aside and listed",
+        """\
+faceline archive footage=DIR [output=DIR] [option=value …]
+
+Analyses every video below a folder, each into its own results folder below output (default: results/), named as in
+the archive. A file that cannot be read is set aside, listed with the reason, and does not stop the others.
+
+  faceline archive footage=/archive output=/results sample.fps=5
+  faceline archive footage=/archive archive.extensions=[mp4,mkv] archive.sniff=false""",
+    ),
+    "plan": Verb(
+        "what analyze would do, stage by stage, and why; runs nothing",
+        """\
+faceline plan footage=FILE [option=value …]
+
+Says of each stage whether it is cached, has to run (and which part of its key differs), or depends on what a stage
+before it gives. Takes the same options as analyze.
+
+  faceline plan footage=clip.mp4 sample.fps=5""",
+    ),
+    "sweep": Verb(
+        "many combinations of options, compared in one table",
+        """\
+faceline sweep footage=FILE option=value,value … [option=value …]
+
+Runs every combination of the values, in Hydra's override grammar (a,b,c  choice(…)  range(…)  glob(…)), and prints a
+leaderboard. Combinations that differ in anomaly options alone share everything before. An interrupted sweep goes on
+where it stopped. The table is also written as sweep.csv into output (default: results/<footage name>-sweep).
+
+  faceline sweep footage=clip.mp4 anomaly=iforest,lof anomaly.window_s=0.5,2,8
+  faceline sweep footage=clip.mp4 sample.fps=5,10 anomaly.features=expressions,all""",
+    ),
+    "verify": Verb(
+        "rehash every stored artifact",
+        """\
+faceline verify [repair=true] [store.root=DIR]
+
+Reads every artifact of the store and compares digests. With repair=true damaged ones are set aside, so that the next
+run computes them anew. Exit code 1 when damage was found.""",
+    ),
+    "models": Verb(
+        "which weights are here; `models fetch NAME` downloads some",
+        """\
+faceline models                 which weights are known, and which of them are here
+faceline models fetch NAME      download weights into the model folder (the only command that uses the network)
+
+Both take models.folder=DIR.""",
+    ),
+    "config": Verb(
+        "the composed and checked configuration, as YAML",
+        """\
+faceline config [option=value …]
+
+Prints the configuration that the same arguments would give to analyze, after all checks; options that differ from
+their defaults are marked.""",
+    ),
+}
+
+
+def overview() -> str:
+    """The text of ``faceline --help``."""
+    width = max(map(len, VERBS)) + 2
+    verbs = "\n".join(f"  {name:<{width}}{verb.line}" for name, verb in VERBS.items())
+    return "\n\n".join(
+        (
+            "faceline finds the moments in footage when a face departs from that person's own usual expression.\n"
+            + LIMIT,
+            "usage: faceline VERB [option=value …]      faceline VERB --help      faceline --version",
+            f"verbs\n{verbs}",
+            "examples\n"
+            "  faceline analyze footage=interview.mp4\n"
+            "  faceline plan footage=interview.mp4 sample.fps=5\n"
+            "  faceline sweep footage=interview.mp4 anomaly=iforest,lof anomaly.window_s=0.5,2,8",
+            OPTIONS,
+            ENVIRONMENT,
+            CODES,
+        )
+    )
+
+
+def of_verb(name: str) -> str:
+    """The text of ``faceline VERB --help``."""
+    parts = [VERBS[name].text]
+    if name in ("analyze", "archive", "plan", "sweep", "config"):
+        parts.append(OPTIONS)
+    parts.append(CODES)
+    return "\n\n".join(parts)

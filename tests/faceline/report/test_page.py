@@ -1,0 +1,310 @@
+"""The HTML page: well formed, closed to the network, safe against any text, and clear when there is nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from faceline.report.page import departures, p_words
+from faceline.report.stage import REPORT, ReportParams
+from faceline.stage import MemoryInputs, Runtime, collect
+from tests.faceline.report import factory
+
+VOID = {"meta", "img", "br", "link", "input", "hr", "col"}
+FORBIDDEN = re.compile(
+    r"\b(lying|liar|lies|deceiv\w*|decepti\w*|suspicio\w*|suspect\w*|dishonest\w*|criminal\w*)\b", re.I
+)
+
+
+class Page(HTMLParser):
+    """Every tag with its attributes, and the text outside scripts and styles; fails on unbalanced tags."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self._open == [], self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = [name for name, _ in attrs]
+        assert len(names) == len(set(names)), (tag, attrs)
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open and self._open[-1] == tag, (tag, self._open[-3:], self.getpos())
+        self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if not {"script", "style"} & set(self._open):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+def _html(inputs: MemoryInputs, **params: Any) -> str:
+    files = collect(REPORT.compute(ReportParams(plots=False, **params), inputs, Runtime()))["files"]
+    return str(files["report.html"].decode("utf-8"))
+
+
+SCRIPT = factory.Script(
+    length_s=40,
+    persons=(((0, 15), (17, 40)), ((5, 20),)),
+    events=((1, 8, 9), (2, 10, 11), (1, 30, 31)),
+    unknown_every=19,
+    no_crop_every=17,
+    no_face_every=23,
+)
+
+
+@pytest.fixture(scope="module")
+def page() -> Page:
+    return Page(_html(factory.make(SCRIPT), top_events=2))
+
+
+def test_nothing_is_fetched_from_anywhere(page: Page) -> None:
+    for tag, attrs in page.tags:
+        for name in ("src", "href", "xlink:href", "action", "data", "poster", "srcset"):
+            value = attrs.get(name)
+            if value is None:
+                continue
+            if name == "href":
+                assert not re.match(r"\s*([a-z][a-z0-9+.-]*:|//)", value, re.I), (tag, value)
+            else:
+                assert value.startswith("data:image/jpeg;base64,"), (tag, value[:60])
+    html = _html(factory.make(SCRIPT))
+    assert not re.search(r"https?://|@import|url\(", html)
+    assert not page.all("link") and not page.all("iframe")
+
+
+def test_the_policy_allows_only_this_script(page: Page) -> None:
+    html = _html(factory.make(SCRIPT))
+    policy = next(m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None
+    script = re.search(r"<script>(.*?)</script>", html, re.S)
+    assert script is not None
+    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'" in policy
+    assert not [attrs for _, attrs in page.tags if any(name.startswith("on") for name in attrs)]
+
+
+def test_every_anchor_leads_somewhere_and_ids_are_unique(page: Page) -> None:
+    ids = [attrs["id"] for _, attrs in page.tags if attrs.get("id")]
+    assert len(ids) == len(set(ids))
+    local = {str(attrs["href"])[1:] for attrs in page.all("a") if str(attrs.get("href")).startswith("#")}
+    assert local <= set(ids)
+    assert {"event-1", "event-2", "event-3", "person-1", "person-2"} <= set(ids)
+    labelled = {attrs["aria-labelledby"] for _, attrs in page.tags if attrs.get("aria-labelledby")}
+    assert labelled <= set(ids)
+
+
+def test_pictures_have_words_and_can_be_seen(page: Page) -> None:
+    pictures = page.all("img")
+    assert len(pictures) >= 8
+    for picture in pictures:
+        assert picture["alt"]
+        data = base64.b64decode(str(picture["src"]).split(",", 1)[1])
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            assert max(image.size) <= 160
+    for svg in page.all("svg"):
+        assert svg["role"] == "img" and svg["aria-label"]
+
+
+def test_tables_have_captions_and_headers() -> None:
+    html = _html(factory.make(SCRIPT))
+    tables = re.findall(r"<table>.*?</table>", html, re.S)
+    assert len(tables) >= 5
+    for table in tables:
+        assert "<caption>" in table
+        assert re.search(r'<thead><tr><th scope="col"', table)
+
+
+def test_the_facts_and_the_limits_are_told(page: Page) -> None:
+    text = page.text
+    for words in (
+        "3 moments in which a face departs from that person's own usual expression",
+        "atypical for this person in this footage",
+        "no finding about truthfulness, intent, guilt",
+        "mouth opening +5.2 MAD",
+        "p = 0.002",
+        "00:00:08",
+        "Person 2",
+        "chosen",
+        "too small",
+        "01" * 32,
+        "ab" * 32,
+        "facenet-pytorch",
+    ):
+        assert words in text, words
+
+
+def test_no_word_claims_more_than_can_be_known(page: Page) -> None:
+    assert not FORBIDDEN.search(page.text)
+    denied = [m.start() for m in re.finditer("guilt|truthful", page.text)]
+    assert all(re.search(r"(no finding about|Nothing here measures)[^.]*$", page.text[:at]) for at in denied)
+
+
+def test_scripts_are_not_needed(page: Page) -> None:
+    lines = [attrs for attrs in page.all("path") if attrs.get("class") == "line"]
+    assert len(lines) >= 2 * (1 + 7)
+    assert all(str(attrs["d"]).startswith("M") for attrs in lines)
+
+
+def test_damage_is_the_first_thing_said() -> None:
+    page = Page(_html(factory.make(replace(SCRIPT, damaged_at_s=38.5))))
+    assert any(attrs.get("role") == "alert" for _, attrs in page.tags)
+    assert "The footage is damaged. Segment 0, at 00:00:38.500 : Invalid data" in page.text
+    assert page.text.index("damaged") < page.text.index("Who is seen when")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        (factory.empty(), "No faces were found in 30 sampled frames"),
+        (factory.empty(frames=0), "Not one frame of this footage could be read"),
+        (factory.make(replace(SCRIPT, events=())), "No moment stands out"),
+        (
+            factory.make(replace(SCRIPT, events=(), unknown_every=1)),
+            "none could be followed as one and the same person",
+        ),
+    ],
+    ids=["no faces", "no frames", "no events", "no persons"],
+)
+def test_nothing_found_is_said_in_words(inputs: MemoryInputs, words: str) -> None:
+    page = Page(_html(inputs))
+    assert words in page.text
+    assert "None" in page.text
+
+
+def test_a_person_that_could_not_be_scored_is_shown() -> None:
+    page = Page(_html(factory.make(replace(SCRIPT, events=(), no_crop_every=1))))
+    assert "No face could be scored." in page.text
+
+
+def test_provenance_may_be_absent() -> None:
+    inputs = factory.make(replace(SCRIPT, facts={"faceline": "0.1.0"}))
+    assert "none stated" in Page(_html(inputs)).text
+
+
+def test_only_the_persons_seen_most_are_drawn() -> None:
+    html = _html(factory.make(SCRIPT), persons_drawn=1)
+    assert html.count("How unusual the expression is") == 1
+    assert "Charts are drawn for the 1 person seen most" in Page(html).text
+
+
+def test_the_same_input_gives_the_same_page() -> None:
+    assert _html(factory.make(SCRIPT)) == _html(factory.make(SCRIPT))
+
+
+def test_a_long_footage_stays_small() -> None:
+    script = factory.Script(
+        length_s=1800, persons=(((0, 1800),), ((100, 900),)), events=[(1, 60 * i + 5, 60 * i + 7) for i in range(25)],
+        unknown_every=97, no_crop_every=31,
+    )  # fmt: skip
+    html = _html(factory.make(script))
+    assert len(html) < 1_500_000
+    Page(html)
+
+
+EVIL = '</script><script>alert(1)</script><img src=x onerror=alert(1)>" onload="alert(1) \' {{ 7*7 }} {% raw %}'
+
+
+def _hostile(text: str) -> MemoryInputs:
+    facts = {
+        "faceline": text,
+        "footage": {"name": text, "sha256": text, "duration_s": 4.0, "start_s": 0.0},
+        "models": {text: {"name": text, "sha256": text, "source": text}},
+        "params": {text: {text: text}},
+    }
+    one = factory.Script(length_s=4, persons=(((0, 4),),), events=((1, 2, 2.5),), damaged_at_s=3.9)
+    script = replace(one, facts=facts, top_features=text)
+    inputs = factory.make(script)
+    payloads = dict(inputs.payloads)
+    damage = inputs.table("sample", "facts")
+    payloads["sample", "facts"] = damage.set_column(damage.column_names.index("damage"), "damage", [[text]])
+    return type(inputs)(payloads, facts=facts)
+
+
+def _tags(inputs: MemoryInputs) -> list[str]:
+    return [tag for tag, _ in Page(_html(inputs)).tags]
+
+
+def test_hostile_text_stays_text() -> None:
+    html = _html(_hostile(EVIL))
+    assert html.count("<script>") == 1
+    page = Page(html)
+    assert EVIL.replace("  ", " ") in page.text
+    assert not [attrs for _, attrs in page.tags if any(name.startswith("on") for name in attrs)]
+    assert "49" not in re.findall(r"<title>(.*?)</title>", html)[0]
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.text(st.one_of(st.sampled_from("<>&\"'`={}%#/\n\x00,+-"), st.characters(codec="utf-8")), min_size=1, max_size=30)
+)
+def test_no_text_adds_a_tag(text: str) -> None:
+    def shape(words: str) -> list[str]:
+        # Chips come and go with commas in the text; anything else must not.
+        return [tag for tag in _tags(_hostile(words)) if tag not in {"li", "ul", "b", "span"}]
+
+    assert shape(text) == shape("plain")
+
+
+def test_parameters_are_shown_whole() -> None:
+    html = _html(factory.make(SCRIPT))
+    blocks = re.findall(r"<pre>(.*?)</pre>", html, re.S)
+    assert json.loads(blocks[0].replace("&#34;", '"')) == {"fps": 10.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("mouth opening +5.2, fear +3.1", [("mouth opening", "+5.2"), ("fear", "+3.1")]),
+        ("smile -2.0", [("smile", "−2.0")]),
+        ("smile", [("smile", "")]),
+        ("eye 2 closure +4", [("eye 2 closure", "+4")]),
+        ("", []),
+        (None, []),
+    ],
+)
+def test_departures(text: str | None, expected: list[tuple[str, str]]) -> None:
+    assert [(part["what"], part["by"]) for part in departures(text)] == expected
+
+
+@pytest.mark.parametrize(
+    ("p_value", "words"),
+    [
+        (0.002, "p = 0.002"),
+        (0.0001, "p < 0.001"),
+        (0.0, "p < 0.001"),
+        (None, "p not known"),
+        (float("nan"), "p not known"),
+    ],
+)
+def test_p_words(p_value: float | None, words: str) -> None:
+    assert p_words(p_value) == words

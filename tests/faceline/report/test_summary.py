@@ -1,0 +1,91 @@
+"""The closing lines on the console, to the letter."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from faceline.report.summary import console_summary
+from faceline.stage import MemoryInputs
+from tests.faceline.report import factory
+
+
+def _inputs(events: list[dict[str, object]], persons: int = 1, **script: object) -> MemoryInputs:
+    stretches = tuple(((0.0, 5.0),) for _ in range(persons))
+    inputs = factory.make(factory.Script(length_s=5, persons=stretches, events=(), pictures=False, **script))  # type: ignore[arg-type]
+    base = {
+        **{"event": 0, "person": 1, "rank": 1, "start_s": 1.0, "peak_s": 83.4, "end_s": 2.0, "score": 5.0},
+        **{"p_value": 0.002, "quality": 0.8, "top_features": "mouth opening +5.2, fear +3.1"},
+        **{"frame": 3, "segment": 0, "face": 1, "faces": 3},
+    }
+    table = pa.Table.from_pylist([{**base, **event} for event in events], factory.EVENTS)
+    return MemoryInputs({**inputs.payloads, ("gridsearch", "events"): table})
+
+
+def test_ten_of_twelve() -> None:
+    events = [{"event": i, "rank": 12 - i, "peak_s": 83.4 + i} for i in range(12)]
+    assert console_summary(_inputs(events)) == "\n".join(
+        [
+            "Time of top 10 anomalies:",
+            *(f"- 00:01:{34 - i}.400  person 1  p=0.002  mouth opening, fear" for i in range(10)),
+            "… and 2 more in 'events.csv'",
+            "Details saved to 'anomaly_detection_results_person_1.csv'",
+        ]
+    )
+
+
+def test_fewer_and_several_persons() -> None:
+    events = [{}, {"event": 1, "rank": 2, "person": 2, "p_value": 0.0001, "top_features": "smile -3.0"}]
+    assert console_summary(_inputs(events, persons=2)) == (
+        "Time of top 2 anomalies:\n"
+        "- 00:01:23.400  person 1  p=0.002  mouth opening, fear\n"
+        "- 00:01:23.400  person 2  p<0.001  smile\n"
+        "Details saved to 'anomaly_detection_results_person_1.csv', 'anomaly_detection_results_person_2.csv'"
+    )
+
+
+def test_one() -> None:
+    assert console_summary(_inputs([{}])).startswith("Time of top 1 anomaly:\n- 00:01:23.400")
+
+
+def test_many_persons_are_not_all_named() -> None:
+    last = console_summary(_inputs([{}], persons=5)).splitlines()[-1]
+    assert last == (
+        "Details saved to 'anomaly_detection_results_person_1.csv' … 'anomaly_detection_results_person_5.csv'"
+    )
+
+
+def test_none() -> None:
+    assert console_summary(_inputs([])) == (
+        "No anomalies: every moment is within what is usual for this person in this footage.\n"
+        "Details saved to 'anomaly_detection_results_person_1.csv'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        (factory.empty(), "No faces found in 30 sampled frames: nothing to compare."),
+        (factory.empty(frames=1), "No faces found in 1 sampled frame: nothing to compare."),
+        (factory.empty(frames=0), "Nothing to compare: not one frame could be read."),
+        (
+            factory.make(factory.Script(length_s=2, events=(), unknown_every=1, pictures=False)),
+            "No person found among 20 faces: nothing to compare.",
+        ),
+    ],
+    ids=["no faces", "one frame", "no frames", "no persons"],
+)
+def test_nothing(inputs: MemoryInputs, words: str) -> None:
+    assert console_summary(inputs) == words
+
+
+def test_damage_comes_first() -> None:
+    assert console_summary(_inputs([{}], damaged_at_s=4.25)).splitlines()[0] == (
+        "Warning: the footage is damaged at 00:00:04.250 (Invalid data found when processing input);"
+        " what could not be decoded was not looked at."
+    )
+
+
+def test_unknown_p_and_control_characters() -> None:
+    text = console_summary(_inputs([{"p_value": None, "top_features": "a\x1b[31m\nb +1.0"}]))
+    assert text.splitlines()[1] == "- 00:01:23.400  person 1  p unknown  a [31m b"

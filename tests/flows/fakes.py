@@ -1,0 +1,116 @@
+"""The real pipeline with stand-ins for the work: same names, parameters and edges, but each stage only notes what it
+was given. So keys, plans, Prefect states and exit codes can be tested in milliseconds per stage."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from faceline.errors import FootageError
+from faceline.stage import Chunk, Inputs, Payload, Runtime, Stage
+from faceline.timeline import Segment, cut_into_segments
+
+OUT = Payload("out", "parquet", "what the stage was given")
+SCHEMA = pa.schema([("stage", pa.string()), ("seen", pa.string())])
+
+
+@dataclass(frozen=True)
+class FakeFootage:
+    """A text file that passes for footage of ``length_s`` seconds."""
+
+    path: Path
+    sha256: str
+    length_s: float = 20.0
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @property
+    def start_s(self) -> Fraction:
+        return Fraction(0)
+
+    @property
+    def duration_s(self) -> float:
+        return self.length_s
+
+    def segments(self, segment_s: float) -> list[Segment]:
+        return cut_into_segments(Fraction(0), Fraction(self.length_s), Fraction(segment_s))
+
+    def check_unchanged(self) -> None:
+        pass
+
+
+def open_fake(path: str | Path) -> FakeFootage:
+    """Open a fake footage; a file that begins with ``broken`` cannot be read as video."""
+    path = Path(path)
+    if not path.is_file():
+        raise FootageError("no such file", where=str(path), cure="check the path")
+    content = path.read_bytes()
+    if content.startswith(b"broken"):
+        raise FootageError("is no video", where=str(path))
+    return FakeFootage(path, hashlib.sha256(content).hexdigest())
+
+
+class Calls:
+    """What was computed, in order, and what shall go wrong."""
+
+    def __init__(self) -> None:
+        self.computed: list[str] = []
+        self.errors: dict[str, list[Exception]] = {}
+        self.pause_s = 0.0
+
+    def names(self) -> list[str]:
+        """Names of the stages computed since the last call, without segments and trials, each once."""
+        names = list(dict.fromkeys(self.computed))
+        self.computed.clear()
+        return names
+
+
+def fake_stages(stages: Sequence[Stage], calls: Calls) -> tuple[Stage, ...]:
+    """Stand-ins for ``stages``, in the same order."""
+    return tuple(
+        replace(stage, outputs=(OUT,), compute=_compute(stage, calls), roles=lambda params: ()) for stage in stages
+    )
+
+
+def _compute(stage: Stage, calls: Calls) -> Callable[[Any, Inputs, Runtime], Iterator[Chunk]]:
+    def compute(params: Any, inputs: Inputs, runtime: Runtime) -> Iterator[Chunk]:
+        calls.computed.append(stage.name)
+        if calls.errors.get(stage.name):
+            raise calls.errors[stage.name].pop(0)
+        runtime.progress(0, 1)
+        time.sleep(calls.pause_s)
+        seen: dict[str, Any] = {"params": params.model_dump(mode="json")}
+        for name in stage.inputs:
+            seen[name] = hashlib.sha256("".join(inputs.table(name, "out")["seen"].to_pylist()).encode()).hexdigest()
+        if stage.scope == "segment":
+            seen["segment"] = inputs.segment.index
+        yield {"out": pa.table({"stage": [stage.name], "seen": [json.dumps(seen, sort_keys=True)]}, schema=SCHEMA)}
+        runtime.progress(1, 1)
+
+    return compute
+
+
+def fake_finish(job: Any, outcomes: Mapping[str, Any], records: Sequence[Any], seconds: float) -> Any:
+    """Stand-in for `flows.results.finish`: writes ``run.json`` alone."""
+    from flows.results import Finished, run_facts
+
+    counts = {"sampled": 10, "frames_with_face": 9, "faces": 9, "tracks": 1, "persons": 1, "unknown_faces": 0}
+    run = run_facts(job, records, seconds) | {"counts": counts | {"events": 1}, "outputs": {}}
+    run["footage"] |= {"frames_decoded": 10, "damaged_at_s": None}
+    job.output.mkdir(parents=True, exist_ok=True)
+    (job.output / "run.json").write_text(json.dumps(run))
+    event = {
+        "event": 0, "person": 1, "rank": 1, "start_s": 1.0, "peak_s": 1.5, "end_s": 2.0, "score": 5.0,
+        "p_value": 0.01, "quality": 0.9, "top_features": "mouth opening +5.2",
+    }  # fmt: skip
+    return Finished(run, "Time of top 1 anomaly:\n- 00:00:01.500  person 1  p=0.010  mouth opening", [event])
