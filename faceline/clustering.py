@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from faceline.components import ComponentParams, components_of
-from faceline.embedding import EMBEDDED, column, same_person_threshold
+from faceline.embedding import EMBEDDED, column, embedder_facts
 from faceline.persons import PersonParams, Persons, find_persons
 from faceline.stage import Chunk, Inputs, Payload, Runtime, Stage
 from faceline.tracklets import Faces
@@ -70,7 +70,7 @@ def _compute(params: ClusterParams, inputs: Inputs, runtime: Runtime) -> Iterato
         # Only the embedded rows are kept: a fraction of the array, which may lie in a file.
         vectors=np.asarray(inputs.array("embed", "embeddings")[embedded], np.float32),
     )
-    persons = find_persons(faces, same_person_threshold(inputs.models["identity"].name), params)
+    persons = find_persons(faces, embedder_facts(inputs.models["identity"].name).same_person_tracklets, params)
     unknown = persons.person == 0
     yield {
         "persons": pa.table(

@@ -7,6 +7,7 @@ embedded: at 10 sampled frames per second and the default interval, one face in 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -51,12 +52,14 @@ class Embedder(Protocol):
         dimension: length of the vector.
         input_px: edge of its square input.
         same_person_threshold: distance below which two faces of fair quality count as one person.
+        same_person_tracklets: the same for the mean embeddings of two tracklets.
     """
 
     name: str
     dimension: int
     input_px: int
     same_person_threshold: float
+    same_person_tracklets: float
 
     def prepare(self, crop_rgb: np.ndarray, crop_matrix: np.ndarray, box_px: np.ndarray) -> np.ndarray:
         """Network input, uint8 [input_px, input_px, 3] RGB, from the aligned 160×160 crop (uint8 RGB), the affine
@@ -81,14 +84,21 @@ def open_embedder(model: ResolvedModel, device: str = "cpu") -> Embedder:
     raise ValueError(f"no embedder named {model.name!r}")
 
 
-def same_person_threshold(model_name: str) -> float:
-    """The scale of an embedder's distances (see `Embedder`), without loading its network."""
+@dataclass(frozen=True)
+class EmbedderFacts:
+    """What can be said of an embedder without loading its network; see `Embedder`."""
+
+    dimension: int
+    same_person_threshold: float
+    same_person_tracklets: float
+
+
+def embedder_facts(model_name: str) -> EmbedderFacts:
+    """Facts of the embedder of that name."""
     from faceline.adapters import dlib_resnet, vggface2
 
-    return {
-        "vggface2": vggface2.SAME_PERSON_THRESHOLD,
-        "dlib": dlib_resnet.SAME_PERSON_THRESHOLD,
-    }[model_name]
+    adapter = {"vggface2": vggface2, "dlib": dlib_resnet}[model_name]
+    return EmbedderFacts(adapter.DIMENSION, adapter.SAME_PERSON_THRESHOLD, adapter.SAME_PERSON_TRACKLETS)
 
 
 def choose_faces(
@@ -143,7 +153,7 @@ def _compute(params: EmbedParams, inputs: Inputs, runtime: Runtime) -> Iterator[
 
     # A segment without a face to embed does not load a network.
     embedder = open_embedder(model, runtime.device) if chosen.any() else None
-    dimension = embedder.dimension if embedder is not None else embedding_dimension(model.name)
+    dimension = embedder.dimension if embedder is not None else embedder_facts(model.name).dimension
     yield {"embedded": EMBEDDED_SCHEMA.empty_table(), "embeddings": np.empty((0, dimension), np.float32)}
 
     start, done, total = 0, 0, int(chosen.sum())
@@ -170,13 +180,6 @@ def _compute(params: EmbedParams, inputs: Inputs, runtime: Runtime) -> Iterator[
         }
     if start != faces.num_rows:
         raise ArtifactError(f"{start} crops belong to {faces.num_rows} faces", where="align")
-
-
-def embedding_dimension(model_name: str) -> int:
-    """Length of an embedder's vectors, without loading its network."""
-    from faceline.adapters import dlib_resnet, vggface2
-
-    return {"vggface2": vggface2.DIMENSION, "dlib": dlib_resnet.DIMENSION}[model_name]
 
 
 def _picture(crop: pa.BinaryScalar) -> np.ndarray:

@@ -17,6 +17,7 @@ import hashlib
 import importlib.util
 import inspect
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,8 @@ class CodeIndex:
         self._roots = dict(roots)
         self._excluded = frozenset(excluded)
         self._seen: dict[Path, tuple[tuple[int, int], Any]] = {}
+        # CPython 3.11 may fail with "AST constructor recursion depth mismatch" when two threads parse at once.
+        self._reading = threading.Lock()
 
     def digests(self, modules: Iterable[str], files: Mapping[str, Path] | None = None) -> dict[str, str]:
         """Module → digest, over all that ``modules`` reach, sorted by name.
@@ -138,9 +141,12 @@ class CodeIndex:
             yield name
 
     def _read(self, path: Path, name: str, parse: Any) -> Any:
+        with self._reading:
+            return self._read_alone(path, name, parse)
+
+    def _read_alone(self, path: Path, name: str, parse: Any) -> Any:
         stat = path.stat()
         stamp = (stat.st_mtime_ns, stat.st_size)
-        # Looked up once: stages run in threads, and another may put the file in meanwhile.
         before = self._seen.get(path)
         if before is not None and before[0] == stamp:
             return before[1]

@@ -19,13 +19,13 @@ UNKNOWN = 0
 
 
 class PersonParams(StageParams):
-    """What makes a person. Distances are in units of the embedder's own same-person threshold."""
+    """What makes a person. Distances are in units of the embedder's own scale, its ``same_person_tracklets``."""
 
     link: float = Field(
-        default=0.9, gt=0, le=2, description="Tracklets and persons nearer than this are one person (× threshold)."
+        default=1.0, gt=0, le=2, description="Tracklets and persons nearer than this are one person (× scale)."
     )
     split: float = Field(
-        default=1.0, gt=0, le=4, description="A tracklet whose parts are further apart than this is cut (× threshold)."
+        default=1.2, gt=0, le=4, description="A tracklet whose parts are further apart than this is cut (× scale)."
     )
     split_min_faces: int = Field(
         default=3, ge=1, description="Embedded faces that each part of a cut tracklet must have."
@@ -62,7 +62,7 @@ class Persons:
     count: int
 
 
-def find_persons(faces: Faces, threshold: float, params: PersonParams) -> Persons:
+def find_persons(faces: Faces, scale: float, params: PersonParams) -> Persons:
     """Assign every face to a person, or to none.
 
     The result does not depend on the order of the faces or the numbers of the tracklets, and two faces of one frame
@@ -70,15 +70,15 @@ def find_persons(faces: Faces, threshold: float, params: PersonParams) -> Person
 
     Args:
         faces: all faces of the footage.
-        threshold: the embedder's same-person distance.
+        scale: distance of mean embeddings up to which two tracklets count as one person.
         params: what makes a person.
 
     Raises:
         ValueError: a tracklet has two faces in one frame.
     """
-    pieces = pieces_of(faces, params.split * threshold, params.split_min_faces, params.good_quality)
-    owner = _found(pieces, params, params.link * threshold)
-    _join(faces, pieces, owner, params.link * threshold)
+    pieces = pieces_of(faces, params.split * scale, params.split_min_faces, params.good_quality)
+    owner = _found(pieces, params, params.link * scale)
+    _join(faces, pieces, owner, params.link * scale)
 
     person = np.full(len(faces), UNKNOWN, np.int32)
     for number, members in enumerate(_by_size(pieces, owner), start=1):

@@ -153,7 +153,7 @@ def yaw_from_points(points_px: npt.ArrayLike) -> float:
     """Rough yaw in degrees from MTCNN's five points [5, 2], for faces without a mesh.
 
     A nose of depth d between eyes that are e apart moves sideways by d·sin(yaw) while the eyes' distance shrinks to
-    e·cos(yaw), so their ratio gives tan(yaw); on the mean face e/d is 1.4. NaN when the points coincide.
+    e·cos(yaw), so their ratio gives tan(yaw); on the mean face e/d is 1.65. NaN when the points coincide.
     """
     right_eye, left_eye, nose, right_mouth, left_mouth = np.asarray(points_px, dtype=np.float64).reshape(5, 2)
     across = left_eye - right_eye
@@ -162,4 +162,4 @@ def yaw_from_points(points_px: npt.ArrayLike) -> float:
         return float("nan")
     across = across / length
     middle = (right_eye + left_eye + right_mouth + left_mouth) / 4
-    return float(np.degrees(np.arctan(1.4 * float((nose - middle) @ across) / length)))
+    return float(np.degrees(np.arctan(1.65 * float((nose - middle) @ across) / length)))

@@ -75,13 +75,12 @@ def quality(statistics: CropStatistics, eye_distance_px: float, yaw_deg: float, 
     linear over `CONTRAST_RAMP`) and turn (angle between the nose and the camera, falling over `TURN_RAMP_DEG`).
     An unknown turn (NaN) counts as 0, as does any other part that is NaN.
     """
-    away = math.degrees(
-        math.acos(max(-1.0, min(1.0, math.cos(math.radians(yaw_deg)) * math.cos(math.radians(pitch_deg)))))
-    )
+    facing = math.cos(math.radians(yaw_deg)) * math.cos(math.radians(pitch_deg))  # cosine of the angle to the camera
+    away_deg = math.degrees(math.acos(max(-1.0, min(1.0, facing)))) if math.isfinite(facing) else 180.0
     parts = (
         _ramp(eye_distance_px, SIZE_RAMP_PX),
         _ramp(statistics.sharpness, SHARPNESS_RAMP, logarithmic=True),
         _ramp(statistics.contrast, CONTRAST_RAMP),
-        1.0 - _ramp(away, TURN_RAMP_DEG) if math.isfinite(away) else 0.0,
+        1.0 - _ramp(away_deg, TURN_RAMP_DEG),
     )
     return float(math.prod(parts) ** (1 / len(parts)))

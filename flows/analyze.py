@@ -21,7 +21,7 @@ from flows.job import Job, describe_models, prepare
 from flows.logfile import log_path, session
 from flows.results import Finished, finish
 from flows.server import prefect_server, state_folder
-from flows.walk import Walk, plan, start_here
+from flows.walk import plan, start_here
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def is_cached(job: Job) -> bool:
 
 def run_here(job: Job, reporter: Reporter, began_s: float) -> Finished:
     """Run a job in this thread, without Prefect."""
-    walk = Walk(job.pipeline, start_here, reporter, runtime=job.runtime)
+    walk = job.walk(start_here, reporter)
     reporter.total(job.footage.name, len(job.pipeline.nodes))
     records = walk.run()
     return finish(job, walk.outcomes, records, time.perf_counter() - began_s)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from faceline.errors import UsageError
+from flows.options import VIDEO_EXTENSIONS
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -62,7 +63,7 @@ def split_arguments(arguments: Sequence[str]) -> Arguments:
 def _what_was_meant(argument: str) -> str:
     if argument.startswith("-"):
         return "options are written option=value; see `faceline --help`"
-    if Path(argument).exists():
+    if Path(argument).exists() or Path(argument).suffix.lower().lstrip(".") in VIDEO_EXTENSIONS:
         return f"did you mean footage={argument}?"
     return f"write {argument}=VALUE"
 
@@ -92,10 +93,11 @@ def parse_override(text: str) -> Override:
     try:
         override = OverridesParser.create().parse_overrides([text])[0]
     except HydraException as error:
-        why = next((line for line in str(error).splitlines()[1:] if not line.startswith("See ")), str(error))
-        why = " ".join(why.split()).strip("^ ") or "not in Hydra's override grammar"
+        lines = [line for line in str(error).splitlines() if not line.startswith(("See ", "Error parsing override"))]
+        why = " ".join(" ".join(lines).split()).partition(" expecting {")[0].rstrip(" ^")
         raise UsageError(
-            f"cannot read {text!r}: {why}", cure="put values with special characters in quotes, as in \"key='a b'\""
+            f"cannot read {text!r}: {why or 'not in the override grammar'}",
+            cure="put values with special characters in quotes, as in \"key='a b'\"",
         ) from error
     if override.is_add() or override.is_force_add() or override.is_delete():
         raise UsageError(f"{text!r}: options cannot be added or taken away", cure=f"write {text.lstrip('+~')}")

@@ -235,12 +235,15 @@ class _Loading:
         from omegaconf import OmegaConf
 
         found: dict[str, Trial] = {}
+        unused = {text for overrides in trials for text in overrides}
         for overrides in trials:
-            tree = OmegaConf.to_container(self._hydra.with_values(overrides), resolve=True)
-            assert isinstance(tree, dict)
+            composed, applied = self._hydra.with_values(overrides)
+            unused.difference_update(applied)
+            tree = cast("dict[str, Any]", OmegaConf.to_container(composed, resolve=True))
             params = self._checked(TRIAL_SECTION, tree.get(TRIAL_SECTION) or {}, wrong)
             if params is not None:
-                found.setdefault(params.model_dump_json(), Trial(tuple(overrides), cast(StageParams, params)))
+                found.setdefault(params.model_dump_json(), Trial(applied, cast(StageParams, params)))
+        wrong.extend(f"{text}: none of the chosen models has this option" for text in sorted(unused))
         return tuple(found.values())
 
     def _checked(self, section: str, values: Any, wrong: list[str]) -> BaseModel | None:

@@ -36,11 +36,12 @@ from faceline.errors import ArtifactError, FacelineError
 from faceline.stages import STAGES
 from flows.config import load_config
 from flows.console import Lines, Reporter
+from flows.files import valid_text
 from flows.job import Job, prepare
 from flows.pipeline import Node
 from flows.publish import Publisher, one_line
 from flows.results import Finished, finish
-from flows.walk import Done, Record, Walk
+from flows.walk import Done
 from tasks.align import align
 from tasks.cluster import cluster
 from tasks.detect import detect
@@ -112,7 +113,7 @@ def analyze(footage: str, overrides: list[str] | None = None) -> State[Finished]
         return Failed(message=f"unexpected {type(error).__name__}: {error}", data=error)
     finally:
         if ready.temporary_server:
-            _settle()
+            settle()
     counts = finished.run["counts"]
     return Completed(
         message=f"{counts['events']} events, {counts['persons']} persons; {finished.states}", data=finished
@@ -123,34 +124,33 @@ def run_in_prefect(ready: Ready) -> Finished:
     """Run a job as a flow run named after the footage; raises what the flow fails with."""
     job = ready.job
     with handed_over(ready):
-        run: Any = _flow_for(job)
+        run: Any = for_job(analyze, job, job.footage.name)
         try:
-            finished: Finished = run(footage=_text(str(job.footage.path)), overrides=list(job.config.overrides))
+            finished: Finished = run(footage=valid_text(job.footage.path), overrides=list(job.config.overrides))
         finally:
             if ready.temporary_server:
-                APILogWorker.drain_all(timeout=SETTLE_S)
+                drain_logs()
     return finished
 
 
-def _flow_for(job: Job) -> Flow[..., Any]:
-    name = one_line(job.footage.name)
+def for_job(flow: Flow[..., Any], job: Job, name: str) -> Flow[..., Any]:
+    """A flow under a run name and with threads for a job's stages."""
     # Threads to spare: the walk itself decides how many stages are under way, and Prefect warns of too few threads
     # for a task's tags.
     runner: Any = ThreadPoolTaskRunner(max_workers=job.workers + 4)
-    return analyze.with_options(flow_run_name=lambda: name, task_runner=runner)
+    return flow.with_options(flow_run_name=lambda: one_line(name), task_runner=runner)
+
+
+def drain_logs() -> None:
+    """Send what is still to be sent to the server's log; it is about to be stopped."""
+    APILogWorker.drain_all(timeout=SETTLE_S)
 
 
 def _run(ready: Ready) -> Finished:
     job = ready.job
     publisher = Publisher(job)
     for again in (False, True):
-        walk = Walk(
-            job.pipeline,
-            _Submission(job),
-            ready.reporter,
-            runtime=job.runtime,
-            at_once=job.workers,
-        )
+        walk = job.walk(Submission(job), ready.reporter, at_once=job.workers)
         ready.reporter.total(job.footage.name, len(job.pipeline.nodes))
         try:
             records = walk.run(tick=lambda walk=walk: publisher.progress(walk.share_done))  # type: ignore[misc]
@@ -166,7 +166,7 @@ def _run(ready: Ready) -> Finished:
     return finished
 
 
-def _settle() -> None:
+def settle() -> None:
     """Wait until the server has the last states of this flow run's tasks: they travel as events, some time behind."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
@@ -185,7 +185,7 @@ def _settle() -> None:
             time.sleep(0.1)
 
 
-class _Submission:
+class Submission:
     """Begins nodes as Prefect task runs; a `Start`."""
 
     def __init__(self, job: Job) -> None:
@@ -213,10 +213,3 @@ def _outcome_of(future: PrefectFuture[Any]) -> Callable[[], StageOutcome]:
         return result
 
     return outcome
-
-
-def _text(path: str) -> str:
-    return path.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-__all__ = ["TASKS", "Ready", "Record", "analyze", "handed_over", "run_in_prefect"]

@@ -12,7 +12,9 @@ from faceline.errors import UsageError
 from faceline.stage import Runtime, Stage
 from faceline.weights import ResolvedModel
 from flows.config import Config
+from flows.console import Reporter
 from flows.pipeline import Pipeline, build_pipeline, used_roles
+from flows.walk import Start, Walk
 
 MOST_WORKERS = 4
 """Default limit: each worker may hold networks and a batch of frames, and memory is to stay below 3 GB."""
@@ -54,14 +56,18 @@ class Job:
         threads = options.threads or max(1, cores() // side_by_side)
         return Runtime(device=options.device, batch_size=options.batch_size, threads=threads)
 
+    def walk(self, start: Start, reporter: Reporter, at_once: int = 1) -> Walk:
+        """A run over the pipeline, ready to begin."""
+        return Walk(self.pipeline, start, reporter, runtime=self.runtime, at_once=at_once)
+
 
 def cores() -> int:
     """Cores that this process may use; in a container fewer than the machine has."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def prepare(config: Config, stages: Sequence[Stage]) -> Job:
-    """Open the footage, find the weights, lay out the pipeline.
+def prepare(config: Config, stages: Sequence[Stage], footage: Any = None) -> Job:
+    """Open the footage (unless it is given, opened), find the weights, lay out the pipeline.
 
     Raises:
         UsageError: no footage is named.
@@ -72,7 +78,7 @@ def prepare(config: Config, stages: Sequence[Stage]) -> Job:
 
     if not config.footage:
         raise UsageError("no footage is named", cure="add footage=FILE")
-    footage = open_footage(config.footage)
+    footage = footage or open_footage(config.footage)
     pipeline = build_pipeline(footage, config, resolve_models(config, stages), stages)
     output = Path(config.output) if config.output else Path("results") / footage.name
     return Job(config, footage, pipeline, output)

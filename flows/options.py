@@ -6,6 +6,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+VIDEO_EXTENSIONS = (
+    *("3gp", "asf", "avi", "divx", "dv", "f4v", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts"),
+    *("mxf", "ogv", "ts", "vob", "webm", "wmv"),
+)
+
 
 class Options(BaseModel):
     """Base of all sections that are not a stage's: immutable and closed."""
@@ -64,12 +69,8 @@ class ArchiveOptions(Options):
     """Which files of a folder count as footage."""
 
     extensions: tuple[str, ...] = Field(
-        default=(
-            "3gp", "asf", "avi", "divx", "dv", "f4v", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg",
-            "mts", "mxf", "ogv", "ts", "vob", "webm", "wmv",
-        ),
-        description="extensions that are taken for video, in lower case, without the dot",
-    )  # fmt: skip
+        default=VIDEO_EXTENSIONS, description="extensions that are taken for video, in lower case, without the dot"
+    )
     sniff: bool = Field(
         default=True, description="also take files of other names whose first bytes are those of a video container"
     )

@@ -50,25 +50,25 @@ class Publisher:
             return
         self._told, self._told_at_s = percent, clock_s
         if self._progress is None:
-            self._progress = _unless_it_fails(
+            self._progress = unless_it_fails(
                 create_progress_artifact,
                 progress=percent,
                 key=f"progress-{self._place}",
                 description=f"Stages of {one_line(self._job.footage.name)}",
             )
         else:
-            _unless_it_fails(update_progress_artifact, artifact_id=self._progress, progress=percent)
+            unless_it_fails(update_progress_artifact, artifact_id=self._progress, progress=percent)
 
     def finished(self, finished: Finished) -> None:
         """Publish the top events as a table, and the run's summary."""
         name = one_line(self._job.footage.name)
-        _unless_it_fails(
+        unless_it_fails(
             create_table_artifact,
             table=events_table(finished.events),
             key=f"top-events-{self._place}",
             description=f"Moments of {name} that are atypical for the person in this footage; leads for a human.",
         )
-        _unless_it_fails(
+        unless_it_fails(
             create_markdown_artifact,
             markdown=summary_markdown(self._job, finished),
             key=f"summary-{self._place}",
@@ -136,7 +136,7 @@ def _rounded(value: float | None, digits: int) -> float | None:
     return round(float(value), digits) if value is not None and abs(float(value)) < 1e300 else None
 
 
-def _unless_it_fails(publish: Callable[..., Any], **arguments: Any) -> Any:
+def unless_it_fails(publish: Callable[..., Any], **arguments: Any) -> Any:
     try:
         return publish(**arguments)
     except Exception as error:

@@ -10,6 +10,7 @@ import faceline
 from faceline.inputs import StoredInputs
 from faceline.stage import Stage
 from faceline.store import Store
+from flows.files import valid_text
 from flows.job import Job
 from flows.walk import Record
 from tasks.runner import StageOutcome
@@ -68,8 +69,7 @@ def run_facts(job: Job, records: Sequence[Record], seconds: float) -> dict[str, 
     return {
         "faceline": faceline.__version__,
         "footage": {
-            # A name that is no valid text must not keep the results from being written.
-            "path": str(footage.path).encode("utf-8", "backslashreplace").decode("utf-8"),
+            "path": valid_text(footage.path),
             "sha256": footage.sha256,
             "duration_s": float(footage.duration_s),
             "start_s": float(footage.start_s),

@@ -68,7 +68,7 @@ def _walk(schema: Mapping[str, Any], loc: tuple[int | str, ...]) -> tuple[list[s
         elif isinstance(step, int):
             place.append(str(step))
             here = here.get("items") or next((i for i in here.get("prefixItems", [])[step : step + 1]), {})
-        elif step == loc[-1] and not _is_tag(step, here, definitions):
+        elif step == loc[-1] and not _names_a_variant(step, here, definitions):
             place.append(str(step))
             here = {}
     if "$ref" in here:
@@ -76,10 +76,11 @@ def _walk(schema: Mapping[str, Any], loc: tuple[int | str, ...]) -> tuple[list[s
     return place, here
 
 
-def _is_tag(step: int | str, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> bool:
+def _names_a_variant(step: int | str, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> bool:
+    """Whether a step of a finding's place is a tag or a type of a union, which is no part of an option's name."""
     mapping = schema.get("discriminator", {}).get("mapping", {})
-    consts = {p.get("const") for v in _variants(schema, definitions) for p in v.get("properties", {}).values()}
-    return step in mapping or step in consts
+    tags = {p.get("const") for v in _variants(schema, definitions) for p in v.get("properties", {}).values()}
+    return step in mapping or step in tags or (("anyOf" in schema or "oneOf" in schema) and "properties" not in schema)
 
 
 _KINDS = {

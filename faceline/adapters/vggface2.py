@@ -13,6 +13,11 @@ from faceline.errors import ModelError
 # the project is verified with, pairs of one person lie at 0.39–0.87 and pairs of two persons at 1.00 and more.
 SAME_PERSON_THRESHOLD = 0.95
 
+# The same for the mean embeddings of two tracklets, where the scatter of single frames has averaged out. In 35 real
+# clips, tracklets of one person lie at 0.84 and less, of two persons at 0.80 and more (all but two of 1490 pairs
+# at 0.84 and more). Clustering finds the right persons with anything from 0.77 to 0.86.
+SAME_PERSON_TRACKLETS = 0.83
+
 DIMENSION = 512
 INPUT_PX = 160
 
@@ -35,6 +40,7 @@ class VGGFace2:
     dimension = DIMENSION
     input_px = INPUT_PX
     same_person_threshold = SAME_PERSON_THRESHOLD
+    same_person_tracklets = SAME_PERSON_TRACKLETS
 
     def __init__(self, path: Path, device: str = "cpu") -> None:
         import torch
@@ -108,9 +114,11 @@ def load_network(path: Path) -> Any:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises anything from EOFError to pickle.UnpicklingError.
         raise _not_the_weights(path, f"{type(error).__name__} while reading it") from error
-    network = InceptionResnetV1(pretrained=None, classify=False)
+    with torch.device("meta"):  # Shapes only: random weights would be made for a second, then thrown away.
+        network = InceptionResnetV1(pretrained=None, classify=False)
     try:
-        network.load_state_dict({key: value for key, value in state.items() if not key.startswith("logits.")})
+        weights = {key: value for key, value in state.items() if not key.startswith("logits.")}
+        network.load_state_dict(weights, assign=True)
     except (RuntimeError, AttributeError, TypeError) as error:
         raise _not_the_weights(path, str(error).splitlines()[0]) from error
     network.eval()

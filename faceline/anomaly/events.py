@@ -33,7 +33,7 @@ class EventParams(StageParams):
         0.5, ge=0, le=1, description="an event reaches as far as the score stays above this share of its peak"
     )
     valley: float = Field(
-        0.7, ge=0, le=1, description="two peaks are two events when the score falls below this share of the lower one"
+        0.7, ge=0, lt=1, description="two peaks are two events when the score falls below this share of the lower one"
     )
     block_s: float = Field(
         1.5, gt=0, description="block length of the null distribution; raised to twice the memory of the score"
@@ -84,7 +84,7 @@ def cut_events(
     bridge_s = max(params.min_gap_s, 2.5 * interval_s)
     spans: list[tuple[int, int, int]] = []
     for piece in _pieces(known, time_s, stretch, bridge_s):
-        spans += _spans(score[piece], time_s[piece], threshold, params, int(piece[0]), piece)
+        spans += _spans(score[piece], time_s[piece], threshold, params, piece)
     spans = [s for s in spans if time_s[s[2]] - time_s[s[0]] + interval_s >= params.min_duration_s - 1e-6]
     spans = sorted(spans, key=lambda s: (-score[s[1]], s[1]))[: params.max_events]
     p = tail.p_value(score[[s[1] for s in spans]]) if spans else np.zeros(0)
@@ -112,10 +112,9 @@ def _pieces(known: np.ndarray, time_s: np.ndarray, stretch: np.ndarray, bridge_s
 
 
 def _spans(
-    score: np.ndarray, time_s: np.ndarray, threshold: float, params: EventParams, first: int, rows: np.ndarray
+    score: np.ndarray, time_s: np.ndarray, threshold: float, params: EventParams, rows: np.ndarray
 ) -> list[tuple[int, int, int]]:
     """(start, peak, end) of the events of one piece, as rows of the whole series."""
-    del first
     peaks = suppress(prominent_peaks(score, threshold, params.valley), score, time_s, params.min_gap_s)
     spans = []
     for i, peak in enumerate(peaks):
@@ -139,7 +138,7 @@ def prominent_peaks(score: np.ndarray, threshold: float, valley: float) -> list[
     peak is dropped unless the strait was deep enough (peak persistence; of equal peaks the earlier counts as higher).
     """
     order = np.argsort(-score, kind="stable")
-    order = order[score[order] >= min(threshold, np.inf)]
+    order = order[score[order] >= threshold]
     top: dict[int, int] = {}  # root of an island → its peak
     parent: dict[int, int] = {}
     peaks: set[int] = set()

@@ -23,9 +23,9 @@ MASK_REASONS = ("no_face", "quality", "turned")
 class MaskParams(StageParams):
     """Which faces may carry an anomaly, and over what a window may reach."""
 
-    min_quality: float = Field(0.15, ge=0, le=1, description="faces of lower alignment quality are masked")
-    max_yaw_deg: float = Field(50.0, gt=0, le=90, description="faces turned further to a side are masked")
-    max_pitch_deg: float = Field(45.0, gt=0, le=90, description="faces raised or lowered further are masked")
+    min_quality: float = Field(0.2, ge=0, le=1, description="faces of lower alignment quality are masked")
+    max_yaw_deg: float = Field(45.0, gt=0, le=90, description="faces turned further to a side are masked")
+    max_pitch_deg: float = Field(40.0, gt=0, le=90, description="faces raised or lowered further are masked")
     max_gap_s: float = Field(
         1.0, gt=0, description="a person unseen for longer starts a new stretch; never below 2.5 sampling intervals"
     )

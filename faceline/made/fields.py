@@ -24,6 +24,27 @@ Field = Callable[[np.ndarray], np.ndarray]
 
 SIDES = ("left", "right")
 
+LIMITS: dict[str, tuple[float, float]] = {
+    "brow_inner_up": (-0.08, 0.15),
+    "brow_outer_up": (-0.08, 0.15),
+    "brow_down": (-0.12, 0.12),
+    "lid_wide": (-0.05, 0.05),
+    "lid_lower_up": (-0.05, 0.05),
+    "lid_close": (0.0, 1.0),
+    "corner_up": (-0.15, 0.15),
+    "corner_out": (-0.15, 0.15),
+    "upper_lip_up": (-0.12, 0.12),
+    "lower_lip_down": (-0.12, 0.15),
+    "jaw_open": (0.0, 0.25),
+}
+"""Expression channel, without its side, → least and largest amount at which the picture does not fold over itself.
+Movements look natural well inside them."""
+
+
+def limits(channel: str) -> tuple[float, float]:
+    """Least and largest amount of an expression channel; infinite for head movements."""
+    return LIMITS.get(channel.removesuffix("_left").removesuffix("_right"), (-np.inf, np.inf))
+
 
 def ramp(t: np.ndarray) -> np.ndarray:
     """1 at ``t <= 0``, 0 at ``t >= 1``, with continuous slope between (half a cosine)."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from faceline.made.fields import limits
 from faceline.made.portrait import PORTRAITS
 from faceline.made.puppet import Camera
 from faceline.made.script import Burst, Confound, Person, Script
@@ -200,10 +201,7 @@ class Behaviour:
                 pose["shift_x"] += 0.10 * confound.strength * window(confound, time_s)
         if not self._brows_free:
             pose = {channel: amount for channel, amount in pose.items() if not channel.startswith("brow")}
-        pose["jaw_open"] = max(pose["jaw_open"], 0.0)
-        for side in ("left", "right"):
-            pose[f"lid_close_{side}"] = float(np.clip(pose[f"lid_close_{side}"], 0.0, 1.0))
-        return pose
+        return {channel: _clip(amount, *limits(channel)) for channel, amount in pose.items()}
 
     def camera(self, time_s: float) -> Camera:
         """The view at an instant: zoom, cut and a person who leaves the picture."""
@@ -232,6 +230,10 @@ class Behaviour:
                 opening += weight * syllable.opening
                 rounding += weight * syllable.rounding
         return float(opening), float(rounding)
+
+
+def _clip(amount: float, least: float, most: float) -> float:
+    return min(max(amount, least), most)
 
 
 def _draw_blinks(rng: np.random.Generator, duration_s: float, per_min: float) -> tuple[Blink, ...]:

@@ -109,7 +109,7 @@ def render(
             stream.time_base = TIME_BASE
             stream.codec_context.time_base = TIME_BASE
             # One encoder thread: x264's decisions, and so the decoded frames, depend on the number of threads.
-            stream.options = {"crf": str(script.crf), "preset": "veryfast", "threads": "1", "g": str(2 * script.fps)}
+            stream.options = {"crf": str(script.crf), "preset": "superfast", "threads": "1", "g": str(2 * script.fps)}
             for done, (time_s, rgb) in enumerate(frames(script, threads), start=1):
                 frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
                 frame.time_base = TIME_BASE

@@ -11,7 +11,9 @@ import numpy as np
 from faceline.made.fields import Field
 from faceline.made.landmarks import FaceFrame
 
-NEWTON_STEPS = 2
+NEWTON_STEPS = 5
+"""At most; small movements need one or two."""
+CLOSE_ENOUGH_PX = 0.03
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,8 @@ class Basis:
             nodes = (points - origin) * scale
             error = points - targets_px
             error += _at_nodes(displacement, nodes)
+            if max(error.max(), -error.min()) < CLOSE_ENOUGH_PX:
+                break
             slope = _at_nodes(slopes, nodes)
             a, c, b, d = slope[..., 0] + 1, slope[..., 1], slope[..., 2], slope[..., 3] + 1
             # A floor on the determinant keeps a step finite where the skin is squeezed most.

@@ -61,9 +61,10 @@ class Chart:
         line: SVG path of the line, a dot being a path of no length; area: the same closed down to ``base``.
         low, high: values at the bottom and the top.
         ticks: values at the left edge.
-        rule: height of the threshold, as percent from the top; None where there is none.
+        rule: height of the threshold, as percent from the top; None where there is none, or none in sight.
         zero: height of zero, likewise.
         range: lowest and highest value in words, for charts without ticks; empty when the label says it.
+        note: words about what lies beyond the chart.
         words: what to say instead, where there is nothing to draw.
         summary: the chart in words, for who cannot see it.
     """
@@ -77,6 +78,7 @@ class Chart:
     rule: float | None = None
     zero: float | None = None
     range: str = ""
+    note: str = ""
     words: str = ""
     summary: str = ""
 
@@ -189,7 +191,8 @@ class PersonCharts:
         known = values[np.isfinite(values)]
         if len(known) == 0:
             return Chart(label, "", "", 0.0, 1.0, words=words, summary=f"{label}: {words}")
-        low, high = limits or _limits(known, rule)
+        beyond = rule is not None and far_above(rule, known)
+        low, high = limits or _limits(known, None if beyond else rule)
         line, area = [], []
         time_s, ordinal = floats(self.faces, "time_s"), ordinals(self.faces)
         for at_s, piece in series.lines(time_s, values, ordinal, self.findings.step_s, self.bins):
@@ -212,9 +215,10 @@ class PersonCharts:
             round(low, 4),
             round(high, 4),
             ticks,
-            rule=None if rule is None else _percent((high - rule) / (high - low)),
+            rule=None if rule is None or beyond else _percent((high - rule) / (high - low)),
+            note=f"threshold {rule:.1f}, above this chart" if beyond else "",
             zero=_percent(high / (high - low)) if low < 0 < high else None,
-            range="" if limits or rule is not None else f"{known.min():.1f} to {known.max():.1f}".replace("-", "−"),
+            range="" if limits or label == "score" else f"{known.min():.1f} to {known.max():.1f}".replace("-", "−"),
             summary=summary,
         )
 
@@ -233,6 +237,11 @@ def presence_bars(findings: Findings, person: int | None, axis: TimeAxis) -> tup
         else:
             bars.append((_coordinate(left), _coordinate(max(right - left, 0.8))))
     return tuple(bars)
+
+
+def far_above(rule: float, known: np.ndarray) -> bool:
+    """Whether a threshold lies so far above the values that a chart with both would show neither."""
+    return rule > 3 * max(float(known.max()), 1.0)
 
 
 def _limits(known: np.ndarray, rule: float | None) -> tuple[float, float]:

@@ -130,7 +130,10 @@ def load(inputs: Inputs) -> Findings:
     at = positions(keys, face_keys(expressions))
     faces = _append(faces, expressions.select([*EMOTIONS, *measures, "emotion_state", "measures_state"]).take(at))
     at = positions(keys, face_keys(scored))
-    faces = _append(faces, scored.select([*scores, "score", "threshold", "is_anomaly", "event"]).take(at))
+    faces = _append(faces, scored.select([*scores, "score", "threshold", "event"]).take(at))
+    # What was not scored is not known to be usual.
+    is_anomaly = pc.if_else(pc.is_finite(faces["score"]), scored["is_anomaly"].take(at), None)
+    faces = faces.append_column("is_anomaly", is_anomaly)
 
     order = [(name, "ascending") for name in ("time_s", "frame", "track", "segment", "face")]
     return Findings(

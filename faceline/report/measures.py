@@ -13,8 +13,11 @@ from faceline.report.findings import Findings, floats
 
 
 def label_of(column: str) -> str:
-    """A column name as words."""
-    return column.replace("_", " ").strip()
+    """A column name in words: those of the measure of that name, else its own."""
+    from faceline.measures import MEASURES
+
+    words = next((measure.words for measure in MEASURES if measure.name == column), column)
+    return words.replace("_", " ").strip()
 
 
 def leading_measures(

@@ -130,7 +130,7 @@ class _Context:
         unknown = findings.faces_of(None)
         faces = findings.faces
         return {
-            "footage": self.facts.get("footage") or {},
+            "footage": {"name": "", "sha256": "", **(self.facts.get("footage") or {})},
             "version": self.facts.get("faceline", ""),
             "models": self._models(),
             "params": self._params(),
@@ -164,6 +164,7 @@ class _Context:
         axis, chart = rows.around(event)
         return {
             **event,
+            "flags": event.get("flags") or "",
             "picture": self._picture(event["key"], PICTURE_PX),
             "usual": self._picture(self.usual.get(person), PICTURE_PX),
             "departures": departures(event["top_features"]),
@@ -196,6 +197,7 @@ class _Context:
             "events": [
                 {
                     **event,
+                    "flags": event.get("flags") or "",
                     "picture": self._picture(event["key"], SMALL_PX),
                     "departures": departures(event["top_features"]),
                     "anchor": event["rank"] not in shown,
@@ -220,7 +222,19 @@ class _Context:
             for name in trials.column_names
             if name not in _TRIAL_COLUMNS and pa.types.is_floating(trials.schema.field(name).type)
         ]
-        return {"parts": parts, "rows": trials.slice(0, _LISTED_TRIALS).to_pylist(), "count": trials.num_rows}
+        rows = trials.to_pylist()
+        masked = [
+            (label_of(name.removeprefix("masked_")), rows[0][name])
+            for name in trials.column_names
+            if name.startswith("masked_") and rows and rows[0][name]
+        ]
+        return {
+            "parts": parts,
+            "rows": rows[:_LISTED_TRIALS],
+            "count": len(rows),
+            "chosen": sum(bool(row["chosen"]) for row in rows),
+            "masked": masked,
+        }
 
     def _lanes(self) -> list[dict[str, Any]]:
         people: list[int | None] = [*self.findings.persons]
@@ -254,7 +268,11 @@ class _Context:
 
     def _models(self) -> list[dict[str, Any]]:
         models = self.facts.get("models") or {}
-        return [{"role": role, "use": _ROLES.get(role, ""), **dict(model)} for role, model in sorted(models.items())]
+        unstated = {"name": "not stated", "sha256": "", "source": ""}
+        return [
+            {"role": role, "use": _ROLES.get(role, ""), **unstated, **dict(model)}
+            for role, model in sorted(models.items())
+        ]
 
     def _params(self) -> list[dict[str, str]]:
         params = self.facts.get("params") or {}

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from faceline.report import series
+from faceline.report.charts import far_above
 from faceline.report.findings import EMOTIONS, Findings, floats, ordinals
 from faceline.report.measures import label_of, leading_measures
 
@@ -105,12 +106,16 @@ class _PersonFrame:
         self._line(axes, values, BLUE)
         threshold = floats(self.faces, "threshold")
         threshold = threshold[np.isfinite(threshold)]
-        if len(threshold):
+        known = values[np.isfinite(values)]
+        if len(threshold) and len(known) and far_above(threshold[0], known):
+            words = f"threshold {threshold[0]:.1f}, above this plot"
+            axes.text(1, 0.97, words, transform=axes.transAxes, fontsize=8, ha="right", va="top")
+        elif len(threshold):
             axes.axhline(threshold[0], color=INK, lw=1, ls="--")
             axes.text(1.005, threshold[0], "threshold", transform=axes.get_yaxis_transform(), fontsize=8, va="center")
         axes.axhline(0, color=GRAY, lw=0.6)
         axes.set_ylabel("score (MADs above this\nperson's median)", fontsize=9)
-        if not np.isfinite(values).any():
+        if not len(known):
             _words(axes, "No face of this person could be scored.")
         _time_axis(axes, self.span)
         return figure

@@ -203,6 +203,11 @@ def check_against_fer(fer_class: type, rgb: np.ndarray, box: tuple[float, float,
     x, y, w, h = box
     # As FER's find_faces turns MTCNN's corners into a box.
     whole = (int(x), int(y), int(x + w) - int(x), int(y + h) - int(y))
+    square = fer_class.tosquare(whole)
+    if min(square[0] + square[2], square[1] + square[3]) <= -50:
+        # FER's slice then ends at a negative index, so it takes a stretch of the frame that is not the face.
+        assert fer_crop(fer_gray(rgb), box) is None
+        return
     theirs = fer_pictures(fer_class, rgb, whole)
     ours = fer_crop(fer_gray(rgb), box)
     if not theirs:

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -24,7 +26,7 @@ def naive_stats(x, present, time_s, stretch, window_s, interval_s, min_coverage)
         deviation[i] = x[rows].std(axis=0)
         rates = [
             np.abs(x[b] - x[a]) / (time_s[b] - time_s[a])
-            for a, b in zip(rows, rows[1:], strict=False)
+            for a, b in itertools.pairwise(rows)
             if time_s[b] - time_s[a] > 1e-6
         ]
         speed[i] = np.mean(rates, axis=0) if rates else 0.0
@@ -48,9 +50,7 @@ def series(draw):
 @given(series(), st.sampled_from([0.2, 0.5, 2.0, 8.0]), st.sampled_from([0.1, 0.4, 1.0]))
 def test_equals_the_obvious_computation(data, window_s, min_coverage):
     x, present, time_s, stretch = data
-    fast = window_stats(
-        x, present, time_s, stretch, window_s=window_s, interval_s=0.1, min_coverage=min_coverage
-    )
+    fast = window_stats(x, present, time_s, stretch, window_s=window_s, interval_s=0.1, min_coverage=min_coverage)
     slow = naive_stats(x, present, time_s, stretch, window_s, 0.1, min_coverage)
     for ours, theirs, tolerance in zip(
         (fast.mean, fast.deviation, fast.speed, fast.coverage), slow, (1e-9, 1e-6, 1e-9, 1e-12), strict=True

@@ -67,7 +67,15 @@ PEOPLE = pa.schema(
 TRIALS = pa.schema(
     [
         *(("trial", TEXT), ("model", TEXT), ("features", TEXT), ("window_s", F64), ("params", TEXT)),
-        *(("person", I32), ("rows", I64), ("scored", I64), ("state", TEXT), ("stability", F64), ("contrast", F64)),
+        *(
+            ("person", I32),
+            ("rows", I64),
+            ("scored", I64),
+            ("state", TEXT),
+            ("masked_quality", I64),
+            ("masked_turned", I64),
+        ),
+        *(("injection", F64), ("stability", F64)),
         *(("objective", F64), ("rank", I32), ("chosen", pa.bool_())),
     ]
 )
@@ -81,7 +89,7 @@ SCORES = pa.schema(
 EVENTS = pa.schema(
     [
         *(("event", I64), ("person", I32), ("rank", I32), ("start_s", F64), ("peak_s", F64), ("end_s", F64)),
-        *(("score", F64), ("p_value", F64), ("quality", F32), ("top_features", TEXT), ("frame", I64)),
+        *(("score", F64), ("p_value", F64), ("quality", F32), ("top_features", TEXT), ("flags", TEXT), ("frame", I64)),
         *(("segment", I32), ("face", I64), ("faces", I64)),
     ]
 )
@@ -113,6 +121,7 @@ class Script:
         damaged_at_s: where decoding stopped, or None.
         pictures: whether crops are JPEG pictures (else a few bytes, faster).
         facts: the provenance facts.
+        threshold: score from which a face counts as an anomaly.
         top_features: text of every event's ``top_features``; None for a plausible one.
     """
 
@@ -129,6 +138,7 @@ class Script:
     pictures: bool = True
     facts: dict[str, Any] = field(default_factory=lambda: FACTS_OF_RUN)
     top_features: str | None = None
+    threshold: float = 3.5
     seed: int = 0
 
 
@@ -198,8 +208,8 @@ def make(script: Script | None = None) -> MemoryInputs:
         "score_ocsvm": _nullable(score * 0.9),
         "score_lof": _nullable(score * 1.1),
         "score": _nullable(score),
-        "threshold": _nullable(np.where(np.isfinite(score), 3.5, np.nan)),
-        "is_anomaly": pa.array(departing > 0, pa.bool_(), mask=~np.isfinite(score)),
+        "threshold": _nullable(np.where(np.isfinite(score), script.threshold, np.nan)),
+        "is_anomaly": (departing > 0) & np.isfinite(score),
         "event": pa.array(departing - 1, I64, mask=departing == 0),
     }
     frames = {
@@ -353,7 +363,9 @@ def _trials(rows: dict[str, np.ndarray], known: np.ndarray, score: np.ndarray) -
                     "scored": int(np.isfinite(score[at]).sum()),
                     "state": "ok" if rank < 3 else "too few faces",
                     "stability": 0.9 - 0.1 * rank if rank < 3 else None,
-                    "contrast": 4.0 - rank if rank < 3 else None,
+                    "injection": 1.0 - 0.1 * rank if rank < 3 else None,
+                    "masked_quality": 12,
+                    "masked_turned": 0,
                     "objective": 1.0 / rank if rank < 3 else None,
                     "rank": rank,
                     "chosen": rank == 1,
@@ -383,6 +395,7 @@ def _events(
                 "p_value": 0.002 * number,
                 "quality": float(quality[peak]),
                 "top_features": script.top_features or "mouth opening +5.2, fear +3.1",
+                "flags": "head turned, light changed" if number % 2 == 0 else "",
                 "frame": int(rows["frame"][peak]),
                 "segment": int(rows["segment"][peak]),
                 "face": int(rows["face"][peak]),

@@ -105,6 +105,17 @@ def test_a_person_without_a_single_score_is_drawn() -> None:
     assert len(dict(plots.draw(findings, (0.0, 3.0), "clip", 50, findings.persons))) == 5
 
 
+def test_a_threshold_far_above_the_scores_does_not_flatten_them() -> None:
+    def height(threshold: float) -> int:
+        script = factory.Script(length_s=10, persons=(((0, 10),),), events=(), threshold=threshold, pictures=False)
+        png = dict(plots.draw(load(factory.make(script)), (0.0, 10.0), "clip", 60, (1,)))["person_1_score.png"]
+        blue = np.abs(_pixels(png).astype(int) - np.array([0, 0x72, 0xB2])).max(axis=2) < 40
+        rows = np.flatnonzero(blue.any(axis=1))
+        return int(rows[-1] - rows[0])
+
+    assert height(80.0) > height(6.0) > 20
+
+
 def test_footage_of_one_frame_is_drawn() -> None:
     script = factory.Script(length_s=0.1, persons=(((0, 1),),), events=(), pictures=False)
     findings = load(factory.make(script))

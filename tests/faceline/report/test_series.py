@@ -31,7 +31,7 @@ def test_a_hole_in_the_footage_breaks_the_line_though_no_sample_is_missing() -> 
 
 
 def test_jittered_sampling_is_no_gap() -> None:
-    time_s = np.cumsum([0.08, 0.12, 0.08, 0.12, 0.2])
+    time_s = np.cumsum([0.08, 0.12, 0.08, 0.12, 0.16])
     assert series.run_numbers(time_s, np.arange(5), 0.08).max() == 0
 
 

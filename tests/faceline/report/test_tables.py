@@ -46,7 +46,7 @@ def test_cells_have_a_fixed_form() -> None:
     )
     assert tables.to_csv(table) == (
         b"frame,time_s,x_px,quality,p_value,is_anomaly,top_features\n"
-        b'7,83.4,12.35,0.1235,1.23457e-07,true,"say ""cheese"", now"\n'
+        b'7,83.4,12.35,0.1235,1.23457e-7,true,"say ""cheese"", now"\n'
         b",0,,,0.002,,\n"
     )
 
@@ -57,7 +57,7 @@ def test_events_csv_to_the_byte() -> None:
     event = {
         **{"event": 0, "person": 1, "rank": 1, "start_s": 82.5, "peak_s": 83.4, "end_s": 3684.25, "score": 6.78912},
         **{"p_value": 0.002, "quality": 0.81, "top_features": "mouth opening +5.2, fear +3.1", "frame": 2502},
-        **{"segment": 0, "face": 0, "faces": 3},
+        **{"segment": 0, "face": 0, "faces": 3, "flags": ""},
     }
     findings = type(findings)(
         **{**findings.__dict__, "events": pa.Table.from_pylist([event, {**event, "rank": 2}], factory.EVENTS)}

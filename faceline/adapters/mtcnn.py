@@ -1,0 +1,241 @@
+"""MTCNN (Zhang et al. 2016) with the networks and weights of facenet-pytorch 2.6.0, run over batches of frames.
+
+facenet-pytorch's own loop is not used. It keeps the frames of a batch apart by shifting their boxes along one float32
+axis, so that boxes reaching beyond the left or upper edge can suppress those of another frame; boxes that lie wholly
+outside put scores and boxes out of step; and its area pooling takes longer than its networks. Here every frame is
+treated on its own, whatever else is in the batch, and pictures are scaled by area averaging in 8 bits, as in the
+implementation the weights were trained with (davidsandberg/facenet ``align/detect_face.py``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from faceline.detection import Detections
+
+if TYPE_CHECKING:
+    import torch
+
+#: Side in pixels of the smallest face the first network sees, and its stride, at scale 1.
+_CELL_PX = 12
+_STRIDE_PX = 2
+
+#: Pixels that the first network gets at once; bounds memory, whatever the batch.
+_PIXELS_AT_ONCE = 1_000_000
+
+#: The later networks get candidates in chunks of this size, the last one padded: the same arithmetic for each face.
+_CANDIDATES_AT_ONCE = 32
+
+
+class MtcnnDetector:
+    """Finds faces and their five points.
+
+    Args:
+        weights: the folder that holds ``data/pnet.pt``, ``data/rnet.pt`` and ``data/onet.pt``.
+        min_face_px: side of the smallest face to look for, in pixels of the frames given (12 at least).
+        thresholds: smallest probability after each of the three networks.
+        pyramid_factor: step between the scales that are searched.
+        device: ``cpu`` or ``cuda``.
+        threads: threads for arithmetic; None leaves the setting as it is.
+    """
+
+    def __init__(
+        self,
+        weights: Path,
+        *,
+        min_face_px: float = 20.0,
+        thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
+        pyramid_factor: float = 0.709,
+        device: str = "cpu",
+        threads: int | None = None,
+    ) -> None:
+        import torch
+        from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
+
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self._device = torch.device(device)
+        self._min_face_px = max(float(_CELL_PX), min_face_px)
+        self._thresholds = thresholds
+        self._factor = pyramid_factor
+        nets = []
+        for kind, name in ((PNet, "pnet"), (RNet, "rnet"), (ONet, "onet")):
+            net = kind(pretrained=False)
+            net.load_state_dict(torch.load(weights / "data" / f"{name}.pt", map_location="cpu", weights_only=True))
+            nets.append(net.eval().to(self._device, memory_format=torch.channels_last))
+        self._pnet, self._rnet, self._onet = nets
+
+    def detect(self, frames_rgb: Sequence[np.ndarray]) -> list[Detections]:
+        """Faces of each frame, most confident first.
+
+        Args:
+            frames_rgb: uint8 RGB ``[H, W, 3]``, all of one size.
+
+        Returns:
+            One `Detections` per frame, in pixels of the frames given; boxes may reach beyond the edge.
+        """
+        import torch
+
+        if not frames_rgb:
+            return []
+        if len({frame.shape for frame in frames_rgb}) > 1:
+            raise ValueError(f"frames of one batch differ in size: {sorted({f.shape for f in frames_rgb})}")
+        with torch.inference_mode():
+            boxes, owners = self._propose(frames_rgb)
+            boxes, owners = self._refine(frames_rgb, boxes, owners)
+            return self._locate(frames_rgb, boxes, owners)
+
+    def _propose(self, frames: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """First network: candidate squares ``[n, 4]`` (x1, y1, x2, y2) and the frame of each."""
+        height, width = frames[0].shape[:2]
+        per_scale: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+        halved = [list(frames)]
+        scale = _CELL_PX / self._min_face_px
+        while min(height, width) * scale >= _CELL_PX:
+            size = (int(width * scale + 1), int(height * scale + 1))
+            level = min(int(-math.log2(scale)), 3) if scale < 1 else 0
+            while len(halved) <= level:
+                halved.append([_resized(frame, (frame.shape[1] // 2, frame.shape[0] // 2)) for frame in halved[-1]])
+            for start in range(0, len(frames), step := max(1, _PIXELS_AT_ONCE // (size[0] * size[1]))):
+                pictures = [_resized(frame, size) for frame in halved[level][start : start + step]]
+                offsets, scores = self._pnet(self._tensor(pictures))
+                boxes, kept, shifts, owner = _cells(offsets, scores[:, 1], scale, self._thresholds[0])
+                picked = _nms(boxes, kept, owner, 0.5)
+                per_scale.append((boxes[picked], kept[picked], shifts[picked], owner[picked] + start))
+            scale *= self._factor
+        if not per_scale:
+            return np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
+        boxes, scores, shifts, owners = (np.concatenate(parts) for parts in zip(*per_scale, strict=True))
+        picked = _nms(boxes, scores, owners, 0.7)
+        boxes, shifts, owners = boxes[picked], shifts[picked], owners[picked]
+        sides = boxes[:, 2:] - boxes[:, :2]
+        return _squared(boxes + shifts * np.tile(sides, 2)), owners
+
+    def _refine(
+        self, frames: Sequence[np.ndarray], boxes: np.ndarray, owners: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Second network: the candidates that remain, corrected."""
+        crops, inside = _crops(frames, boxes, owners, 24)
+        boxes, owners = boxes[inside], owners[inside]
+        offsets, scores = self._in_chunks(self._rnet, crops, (4, 2))
+        good = scores[:, 1] > self._thresholds[1]
+        boxes, owners, offsets, confidence = boxes[good], owners[good], offsets[good], scores[good, 1]
+        picked = _nms(boxes, confidence, owners, 0.7)
+        return _squared(_corrected(boxes[picked], offsets[picked])), owners[picked]
+
+    def _locate(self, frames: Sequence[np.ndarray], boxes: np.ndarray, owners: np.ndarray) -> list[Detections]:
+        """Third network: final boxes, confidences and points."""
+        crops, inside = _crops(frames, boxes, owners, 48)
+        boxes, owners = boxes[inside], owners[inside]
+        offsets, marks, scores = self._in_chunks(self._onet, crops, (4, 10, 2))
+        good = scores[:, 1] > self._thresholds[2]
+        boxes, owners, offsets, marks = boxes[good], owners[good], offsets[good], marks[good]
+        confidence = scores[good, 1]
+        sides = boxes[:, 2:] - boxes[:, :2] + 1
+        points = marks.reshape(-1, 2, 5).swapaxes(1, 2) * sides[:, None] + boxes[:, None, :2] - 1
+        boxes = _corrected(boxes, offsets)
+        found = []
+        for frame in range(len(frames)):
+            own = np.flatnonzero(owners == frame)
+            own = own[_nms_within(boxes[own], confidence[own], 0.7)]
+            x1, y1, x2, y2 = boxes[own].T
+            xywh = np.stack([x1, y1, x2 - x1, y2 - y1], axis=1)
+            found.append(
+                Detections(xywh.astype(np.float32), confidence[own].astype(np.float32), points[own].astype(np.float32))
+            )
+        return found
+
+    def _tensor(self, pictures: Sequence[np.ndarray]) -> torch.Tensor:
+        """uint8 ``[H, W, 3]`` pictures as the networks want them: float32, −1 to 1; NHWC in memory."""
+        import torch
+
+        batch = torch.from_numpy(np.stack(pictures)).to(self._device).permute(0, 3, 1, 2).float()
+        return batch.sub_(127.5).mul_(0.0078125)
+
+    def _in_chunks(
+        self, net: torch.nn.Module, crops: list[np.ndarray], widths: Iterable[int]
+    ) -> tuple[np.ndarray, ...]:
+        outputs: list[list[np.ndarray]] = [[np.zeros((0, width), np.float32)] for width in widths]
+        for start in range(0, len(crops), _CANDIDATES_AT_ONCE):
+            chunk = crops[start : start + _CANDIDATES_AT_ONCE]
+            padded = chunk + [np.zeros_like(chunk[0])] * (_CANDIDATES_AT_ONCE - len(chunk))
+            for output, values in zip(outputs, net(self._tensor(padded)), strict=True):
+                output.append(values[: len(chunk)].cpu().numpy())
+        return tuple(np.concatenate(output) for output in outputs)
+
+
+def _resized(picture: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
+    import cv2
+
+    return cv2.resize(picture, size_px, interpolation=cv2.INTER_AREA)
+
+
+def _cells(
+    offsets: torch.Tensor, scores: torch.Tensor, scale: float, threshold: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Cells above the threshold as boxes in frame pixels: boxes, scores, offsets (in box sides), frames."""
+    frames, rows, columns = (index.cpu().numpy() for index in (scores >= threshold).nonzero(as_tuple=True))
+    kept = scores[frames, rows, columns].cpu().numpy()
+    shifts = offsets.permute(0, 2, 3, 1)[frames, rows, columns].cpu().numpy()
+    corner = np.stack([columns, rows], axis=1) * _STRIDE_PX
+    boxes = np.floor(np.concatenate([corner + 1, corner + _CELL_PX], axis=1) / scale).astype(np.float32)
+    return boxes, kept, shifts, frames
+
+
+def _nms(boxes: np.ndarray, scores: np.ndarray, owners: np.ndarray, threshold: float) -> np.ndarray:
+    """Indices that survive non-maximum suppression within each frame, most confident first."""
+    import torch
+    from torchvision.ops import nms
+
+    if not len(boxes):
+        return np.zeros(0, np.int64)
+    # Frames side by side in float64, from 0 on: far enough apart, and too precise for the shift to matter.
+    apart = boxes.astype(np.float64) - boxes.min()
+    apart += (owners * (apart.max() + 1.0))[:, None]
+    return nms(torch.from_numpy(apart), torch.from_numpy(scores.astype(np.float64)), threshold).numpy()
+
+
+def _nms_within(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> list[int]:
+    """The same for one frame, with the overlap measured against the smaller box, so that nested boxes go."""
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2] + 1, axis=1)
+    kept: list[int] = []
+    for index in np.argsort(-scores, kind="stable").tolist():
+        low = np.maximum(boxes[index, :2], boxes[kept, :2])
+        high = np.minimum(boxes[index, 2:], boxes[kept, 2:])
+        shared = np.prod(np.maximum(high - low + 1, 0), axis=1)
+        if not np.any(shared > threshold * np.minimum(areas[index], areas[kept])):
+            kept.append(index)
+    return kept
+
+
+def _corrected(boxes: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    sides = boxes[:, 2:] - boxes[:, :2] + 1
+    return boxes + offsets * np.tile(sides, 2)
+
+
+def _squared(boxes: np.ndarray) -> np.ndarray:
+    """The squares with the boxes' centres and longer sides."""
+    sides = boxes[:, 2:] - boxes[:, :2]
+    longer = sides.max(axis=1, keepdims=True, initial=0)
+    low = boxes[:, :2] + (sides - longer) / 2
+    return np.concatenate([low, low + longer], axis=1)
+
+
+def _crops(
+    frames: Sequence[np.ndarray], boxes: np.ndarray, owners: np.ndarray, side_px: int
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """The part of each box that lies inside its frame, scaled to a square; and which boxes have such a part."""
+    height, width = frames[0].shape[:2]
+    corners = np.trunc(boxes).astype(np.int64)
+    x1, y1 = np.maximum(corners[:, 0], 1) - 1, np.maximum(corners[:, 1], 1) - 1
+    x2, y2 = np.minimum(corners[:, 2], width), np.minimum(corners[:, 3], height)
+    inside = (x2 > x1) & (y2 > y1)
+    crops = [
+        _resized(frames[owners[i]][y1[i] : y2[i], x1[i] : x2[i]], (side_px, side_px)) for i in np.flatnonzero(inside)
+    ]
+    return crops, inside

@@ -1,0 +1,182 @@
+"""Runs over many: an archive with a sub-flow per footage, a sweep with a sub-flow per combination."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Any
+
+from prefect import flow
+from prefect.artifacts import create_table_artifact
+from prefect.states import Completed, Failed, State
+
+from faceline.errors import FacelineError
+from faceline.stages import STAGES
+from flows.archive import Archive, open_archive
+from flows.config import load_config, load_sweep
+from flows.console import Lines, Reporter
+from flows.files import valid_text
+from flows.flow import Ready, Submission, drain_logs, for_job, run_in_prefect, settle
+from flows.job import Job
+from flows.publish import Publisher, artifact_place, one_line, unless_it_fails
+from flows.results import Finished
+from flows.sweep import Row, combination_name, prepare_all, run_combination
+
+log = logging.getLogger(__name__)
+
+MOST_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class Many:
+    """A run over many that was made ready outside the flow.
+
+    Attributes:
+        jobs: what to run, one after the other.
+        reporter: who is told.
+        temporary_server: whether the server ends with the run.
+        archive: the archive they belong to; None for a sweep.
+    """
+
+    jobs: Sequence[Job]
+    reporter: Reporter
+    temporary_server: bool = False
+    archive: Archive | None = None
+
+
+_many: ContextVar[Many | None] = ContextVar("many", default=None)
+
+
+@contextlib.contextmanager
+def _handed_over(many: Many) -> Iterator[None]:
+    token = _many.set(many)
+    try:
+        yield
+    finally:
+        _many.reset(token)
+        if many.temporary_server:
+            drain_logs()
+
+
+@flow(name="archive", persist_result=False, log_prints=False)
+def archive(footage: str, overrides: list[str] | None = None) -> State[None]:
+    """Analyse every footage below a folder that has something to compute, each in a sub-flow."""
+    many = _many.get()
+    if many is None:
+        work = open_archive(load_config([f"footage={footage}", *(overrides or [])], STAGES))
+        many = Many(work.take_cached(Lines()), Lines(), archive=work)
+    assert many.archive is not None
+    work = many.archive
+
+    def run_job(job: Job, reporter: Reporter, began_s: float) -> Finished:
+        # The sub-flow's own end is awaited once, with the parent's.
+        return run_in_prefect(Ready(job, reporter, began_s, many.temporary_server))
+
+    work.run(many.jobs, many.reporter, run_job)
+    work.write_table()
+    place = artifact_place(work.folder.name, str(work.folder.absolute()))
+    unless_it_fails(
+        create_table_artifact,
+        table=[
+            {"file": e.file, "state": e.state, "persons": e.persons, "events": e.events, "reason": e.reason}
+            for e in work.entries[:MOST_ROWS]
+        ],
+        key=f"archive-{place}",
+        description=f"{one_line(work.folder.name)}: {work.summary}",
+    )
+    if work.exit_code == 1:
+        return Failed(message=work.summary)
+    return Completed(message=work.summary)
+
+
+def run_archive_in_prefect(
+    work: Archive, jobs: Sequence[Job], reporter: Reporter, *, temporary_server: bool = False
+) -> None:
+    """Run an archive's open jobs as one flow run named after the folder; what comes of them is in ``work``."""
+    named: Any = archive.with_options(flow_run_name=lambda: one_line(work.folder.name))
+    with _handed_over(Many(jobs, reporter, temporary_server, work)):
+        # That every file was set aside is a failed flow run, but no error of this call.
+        named(footage=valid_text(work.folder), overrides=list(work.config.overrides), return_state=True)
+
+
+@flow(name="combination", persist_result=False, log_prints=False)
+def combination(footage: str, overrides: list[str]) -> State[list[Row]]:
+    """One combination of a sweep: everything up to the grid search, with its trials."""
+    many = _many.get()
+    if many is None:
+        jobs = prepare_all(load_sweep([f"footage={footage}", *overrides], STAGES))
+        many = Many(jobs, Lines())
+    job = many.jobs[0]
+    publisher = Publisher(job)
+    try:
+        walk = job.walk(Submission(job), many.reporter, at_once=job.workers)
+        rows = run_combination(job, walk, many.reporter, lambda: publisher.progress(walk.share_done))
+        publisher.progress(1.0, now=True)
+    except FacelineError as error:
+        return Failed(message=str(error), data=error)
+    except Exception as error:
+        log.exception("the combination failed")
+        return Failed(message=f"unexpected {type(error).__name__}: {error}", data=error)
+    finally:
+        if many.temporary_server:
+            settle()
+    return Completed(message=f"{len(job.config.trials)} trials", data=rows)
+
+
+@flow(name="sweep", persist_result=False, log_prints=False)
+def sweep(footage: str, overrides: list[str] | None = None) -> State[list[Row]]:
+    """All combinations of a sweep, each in a sub-flow, and their leaderboard."""
+    many = _many.get()
+    if many is None:
+        many = Many(prepare_all(load_sweep([f"footage={footage}", *(overrides or [])], STAGES)), Lines())
+    began_s = time.perf_counter()
+    rows: list[Row] = []
+    try:
+        for job in many.jobs:
+            token = _many.set(replace(many, jobs=[job]))
+            try:
+                run: Any = for_job(combination, job, combination_name(job))
+                rows += run(footage=valid_text(job.footage.path), overrides=list(job.config.overrides))
+            finally:
+                _many.reset(token)
+    except FacelineError as error:
+        return Failed(message=str(error), data=error)
+    except Exception as error:
+        return Failed(message=f"unexpected {type(error).__name__}: {error}", data=error)
+    rows.sort(key=lambda row: -row.objective)
+    job = many.jobs[0]
+    unless_it_fails(
+        create_table_artifact,
+        table=leaderboard_table(rows),
+        key=f"leaderboard-{artifact_place(job.footage.name, str(job.footage.path))}",
+        description=f"Trials of {one_line(job.footage.name)}, best first; the objective needs no labels.",
+    )
+    return Completed(message=f"{len(rows)} rows, {time.perf_counter() - began_s:.1f} s", data=rows)
+
+
+def run_sweep_in_prefect(jobs: Sequence[Job], reporter: Reporter, *, temporary_server: bool = False) -> list[Row]:
+    """Run a sweep as one flow run named after the footage; raises what it fails with."""
+    footage = jobs[0].footage
+    named: Any = sweep.with_options(flow_run_name=lambda: one_line(footage.name))
+    with _handed_over(Many(jobs, reporter, temporary_server)):
+        rows: list[Row] = named(footage=valid_text(footage.path), overrides=list(jobs[0].config.overrides))
+    return rows
+
+
+def leaderboard_table(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The leaderboard as rows for the UI."""
+    names = ("person", "rank", "objective", "model", "features", "window_s", "scored", "state", "chosen")
+    return [
+        {"combination": f"{row.upstream} {row.trial}".strip()} | {name: _plain(row.values.get(name)) for name in names}
+        for row in rows[:MOST_ROWS]
+    ]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 4) if abs(value) < 1e300 else None
+    return value

@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+from scipy.signal import lfilter
+from scipy.stats import gumbel_r
+
+from faceline.anomaly.baseline import robust_z
+from faceline.anomaly.events import EventParams, cut_events
+from faceline.anomaly.tail import block_maxima, fit_tail, memory_s
+
+
+def autoregressive(rng, n, tau_s, fps=10.0):
+    phi = np.exp(-1 / (fps * tau_s))
+    noise = rng.standard_normal(n + 500) * np.sqrt(1 - phi**2)
+    return lfilter([1.0], [1.0, -phi], noise)[500:]
+
+
+@pytest.mark.parametrize("blocks", [12, 40, 120])
+def test_p_values_of_gumbel_maxima_are_uniform(blocks):
+    """The largest of n maxima has a p-value below α in a share α of cases: exact for Gumbel maxima, any n."""
+    rng = np.random.default_rng(blocks)
+    p = []
+    for _ in range(250):
+        maxima = gumbel_r.rvs(3.0, 0.7, size=blocks, random_state=rng)
+        tail = fit_tail(maxima, keep=0.5, alpha=1e-9)  # no step-down: the first look alone
+        p.append(tail.p_value(maxima.max())[0])
+    for alpha in (0.05, 0.2, 0.5):
+        assert np.mean(np.array(p) <= alpha) == pytest.approx(alpha, abs=4 * np.sqrt(alpha * (1 - alpha) / 250))
+
+
+@pytest.mark.parametrize("tau_s", [0.2, 1.0, 3.0])
+@pytest.mark.parametrize("duration_s", [30, 97])
+def test_autocorrelated_noise_gives_no_more_false_events_than_promised(tau_s, duration_s):
+    n, runs, alpha = duration_s * 10, 60, 0.1
+    false = 0
+    for seed in range(runs):
+        rng = np.random.default_rng([seed, 7])
+        # The root mean square of some correlated channels: the kind of score that the models give.
+        channels = [autoregressive(rng, n, tau_s) for _ in range(6)]
+        score = robust_z(np.sqrt(np.mean(np.square(channels), axis=0)))
+        false += bool(
+            cut_events(score, np.arange(n) / 10, np.zeros(n, dtype=np.int64), 0.1, EventParams(alpha=alpha)).events
+        )
+    assert false / runs <= alpha + 2.5 * np.sqrt(alpha * (1 - alpha) / runs)
+
+
+def test_anomalies_do_not_set_their_own_standard():
+    rng = np.random.default_rng(0)
+    usual = gumbel_r.rvs(2.0, 0.5, size=60, random_state=rng)
+    clean = fit_tail(usual, keep=0.5, alpha=0.05).level(0.05)
+    spoilt = np.concatenate([usual, np.full(12, 15.0)])
+    assert fit_tail(spoilt, keep=0.5, alpha=0.05).level(0.05) == pytest.approx(clean, rel=0.25)
+    naive = gumbel_r.ppf(0.95 ** (1 / 72), *gumbel_r.fit(spoilt))
+    assert naive > 1.8 * clean
+
+
+def test_p_value_falls_with_the_score_and_level_inverts_it():
+    tail = fit_tail(gumbel_r.rvs(size=50, random_state=np.random.default_rng(1)), keep=0.5, alpha=0.05)
+    p = tail.p_value(np.linspace(-5, 60, 200))
+    assert (np.diff(p) <= 1e-12).all() and p[0] == 1 and 0 < p[-1] < 1e-4
+    for alpha in (0.01, 0.1, 0.5):
+        assert tail.p_value(tail.level(alpha))[0] == pytest.approx(alpha, rel=1e-3)
+
+
+def test_scale_and_shift_of_the_score_do_not_matter():
+    maxima = gumbel_r.rvs(size=40, random_state=np.random.default_rng(2))
+    one, two = (fit_tail(m, keep=0.5, alpha=0.05) for m in (maxima, 7 * maxima + 100))
+    np.testing.assert_allclose(one.p_value(maxima), two.p_value(7 * maxima + 100), rtol=1e-6)
+
+
+def test_more_footage_asks_for_more():
+    rng = np.random.default_rng(3)
+    short, long = (fit_tail(gumbel_r.rvs(size=n, random_state=rng), keep=0.5, alpha=1e-9) for n in (200, 5000))
+    assert long.level(0.05) > short.level(0.05)
+
+
+def test_too_few_blocks_give_no_answer():
+    assert fit_tail(np.arange(7.0), keep=0.5, alpha=0.05) is None
+
+
+def test_block_maxima_are_taken_per_stretch_and_need_rows():
+    time_s = np.concatenate([np.arange(20), 100 + np.arange(13)]) / 10
+    score = np.arange(33.0)
+    score[5:9] = np.nan
+    stretch = np.repeat([0, 1], [20, 13])
+    # 0–1 s lacks four rows, 1–2 s is whole; 10.0–11.0 s is whole, 11.0–11.3 s is too short.
+    assert list(block_maxima(score, time_s, stretch, 1.0)) == [9, 19, 29]
+
+
+def test_memory_grows_with_the_correlation_time():
+    rng = np.random.default_rng(4)
+    short, long = (memory_s(autoregressive(rng, 3000, tau), np.arange(3000) / 10, 0.1) for tau in (0.2, 3.0))
+    assert short == pytest.approx(0.2 * np.log(5), abs=0.25)
+    assert long == pytest.approx(3.0 * np.log(5), rel=0.5)
+
+
+def test_memory_is_measured_in_time_not_in_rows():
+    rng = np.random.default_rng(5)
+    series = autoregressive(rng, 3000, 1.0)
+    whole = memory_s(series, np.arange(3000) / 10, 0.1)
+    kept = rng.random(3000) > 0.4
+    assert memory_s(series[kept], np.arange(3000)[kept] / 10, 0.1) == pytest.approx(whole, rel=0.3)

@@ -1,0 +1,193 @@
+"""The landmark model on scikit-image's astronaut: the right face, the same bytes each time, no noise."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import pytest
+
+from faceline.adapters import facemesh
+from faceline.adapters.facemesh import FaceMesh, belongs, five_points
+from faceline.measures import MEASURE_NAMES, compute_measures
+from faceline.pose import fit_heads
+
+BOX = np.array([180.0, 66.0, 90.0, 120.0])
+POINTS = np.array([(204, 102), (246, 104), (223, 127), (202, 139), (245, 141)], dtype=float)
+UNKNOWN = np.full((5, 2), np.nan)
+
+
+@pytest.fixture(scope="module")
+def astronaut() -> np.ndarray:
+    from skimage import data
+
+    return data.astronaut()
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[FaceMesh]:
+    model = FaceMesh()
+    yield model
+    model.close()
+
+
+@pytest.fixture(scope="module")
+def mesh(model: FaceMesh, astronaut: np.ndarray) -> np.ndarray:
+    found = model.find(astronaut, BOX, POINTS)
+    assert found is not None
+    return found
+
+
+@pytest.mark.models
+def test_landmarks_lie_on_the_face(mesh: np.ndarray) -> None:
+    assert mesh.shape == (478, 3) and mesh.dtype == np.float32
+    # Eye centres, nose tip and mouth corners, as read off the picture by eye.
+    np.testing.assert_allclose(five_points(mesh), POINTS, atol=3)
+    assert mesh[4, 2] < mesh[[33, 263, 61, 291, 234, 454], 2].min()  # the nose tip is nearest to the camera
+
+
+@pytest.mark.models
+def test_a_rerun_gives_the_same_bytes_whatever_came_before(
+    model: FaceMesh, astronaut: np.ndarray, mesh: np.ndarray
+) -> None:
+    moved = np.roll(astronaut, 40, axis=1)
+    assert model.find(moved, BOX + np.array([40, 0, 0, 0]), POINTS + np.array([40, 0])) is not None
+    assert model.find(np.zeros_like(astronaut), BOX, POINTS) is None
+    again = model.find(astronaut, BOX, POINTS)
+    other = FaceMesh()
+    fresh = other.find(astronaut, BOX, POINTS)
+    other.close()
+    assert again is not None and again.tobytes() == mesh.tobytes()
+    assert fresh is not None and fresh.tobytes() == mesh.tobytes()
+
+
+@pytest.mark.models
+def test_where_there_is_no_face_none_is_made_up(model: FaceMesh, astronaut: np.ndarray) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3)).astype(np.uint8)
+    for picture in (np.full((300, 300, 3), 127, np.uint8), noise):
+        assert model.find(picture, np.array([100.0, 100, 100, 100]), UNKNOWN) is None
+    for x, y in ((20, 20), (380, 40), (20, 300), (300, 350)):
+        assert model.find(astronaut, np.array([x, y, 90.0, 110.0]), UNKNOWN) is None
+
+
+@pytest.mark.models
+def test_of_two_faces_the_one_in_the_box_is_taken(model: FaceMesh, astronaut: np.ndarray) -> None:
+    head = astronaut[40:220, 150:300]
+    both = np.hstack([head, head[:, ::-1]])
+    left_box, right_box = np.array([(30.0, 26.0, 90.0, 120.0), (180.0, 26.0, 90.0, 120.0)])
+    for box in (left_box, right_box):
+        found = model.find(both, box, UNKNOWN)
+        assert found is not None
+        np.testing.assert_allclose(five_points(found).mean(axis=0), box[:2] + box[2:] / 2, atol=12)
+
+
+@pytest.mark.models
+def test_the_mesh_hardly_depends_on_how_the_box_was_drawn(
+    model: FaceMesh, astronaut: np.ndarray, mesh: np.ndarray
+) -> None:
+    eyes_px = float(np.linalg.norm(mesh[33] - mesh[263]))
+    for change in ([6, 0, 0, 0], [-5, 4, 8, 0], [0, -6, 0, 10]):
+        found = model.find(astronaut, BOX + change, UNKNOWN)
+        assert found is not None
+        assert np.linalg.norm(found[:, :2] - mesh[:, :2], axis=1).mean() < 0.05 * eyes_px
+
+
+@pytest.mark.models
+def test_turned_and_enlarged_pictures_give_the_same_face(
+    model: FaceMesh, astronaut: np.ndarray, mesh: np.ndarray
+) -> None:
+    lying = np.ascontiguousarray(np.rot90(astronaut, -1))  # clockwise: (x, y) → (511 − y, x)
+    points = np.stack([512 - POINTS[:, 1], POINTS[:, 0]], axis=1)
+    found = model.find(lying, np.array([512 - 186.0, 180.0, 120.0, 90.0]), points)
+    assert found is not None
+    turned_back = np.stack([found[:, 1], 512 - found[:, 0]], axis=1)
+    assert np.linalg.norm(turned_back - mesh[:, :2], axis=1).mean() < 3
+    assert fit_heads(found[None]).angles_deg[0, 2] == pytest.approx(90 + fit_heads(mesh[None]).angles_deg[0, 2], abs=5)
+
+    large = cv2.resize(astronaut, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
+    found = model.find(large, BOX * 3, POINTS * 3)
+    assert found is not None
+    np.testing.assert_allclose(compute_measures(found[None]), compute_measures(mesh[None]), atol=0.05)
+
+
+@pytest.mark.models
+def test_a_mirrored_picture_has_its_sides_swapped(model: FaceMesh, astronaut: np.ndarray, mesh: np.ndarray) -> None:
+    mirrored = np.ascontiguousarray(astronaut[:, ::-1])
+    points = (POINTS * [-1, 1] + [512, 0])[[1, 0, 2, 4, 3]]
+    found = model.find(mirrored, np.array([512 - 270.0, 66.0, 90.0, 120.0]), points)
+    assert found is not None
+    yaw, pitch, roll = fit_heads(mesh[None]).angles_deg[0]
+    np.testing.assert_allclose(fit_heads(found[None]).angles_deg[0], (-yaw, pitch, -roll), atol=2.5)
+    one, other = compute_measures(mesh[None])[0], compute_measures(found[None])[0]
+    for name in MEASURE_NAMES:
+        stem, _, side = name.rpartition("_")
+        partner = {"left": f"{stem}_right", "right": f"{stem}_left"}.get(side, name)
+        sign = -1 if name.endswith(("_asymmetry", "_sideways")) else 1
+        at = MEASURE_NAMES.index
+        assert other[at(partner)] * sign == pytest.approx(one[at(name)], abs=0.06), name
+
+
+@pytest.mark.models
+def test_mediapipe_stays_quiet(capfd: pytest.CaptureFixture[str], astronaut: np.ndarray) -> None:
+    model = FaceMesh()
+    assert model.find(astronaut, BOX, POINTS) is not None
+    model.close()
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "")
+
+
+def test_only_known_noise_is_held_back(capfd: pytest.CaptureFixture[str]) -> None:
+    with facemesh._without_noise():
+        os.write(2, b"W0000 inference_feedback_manager.cc:114] Feedback manager requires a model\n")
+        os.write(2, b"something else went wrong\n")
+    assert capfd.readouterr().err == "something else went wrong\n"
+    with pytest.raises(KeyError), facemesh._without_noise():
+        os.write(2, b"last words\n")
+        raise KeyError
+    assert capfd.readouterr().err == "last words\n"
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "after\n"
+
+
+def synthetic(middle: tuple[float, float], size: float) -> np.ndarray:
+    """A mesh that fills a square, with its five points at the usual places."""
+    mesh = np.zeros((478, 3))
+    mesh[:] = (*middle, 0)
+    mesh[0], mesh[1] = (middle[0] - size / 2, middle[1] - size / 2, 0), (middle[0] + size / 2, middle[1] + size / 2, 0)
+    for indices, (x, y) in zip(((33, 133), (362, 263), (4,), (61,), (291,)), PLACES, strict=True):
+        for index in indices:
+            mesh[index, :2] = middle[0] + x * size, middle[1] + y * size
+    return mesh
+
+
+PLACES = ((-0.2, -0.15), (0.2, -0.15), (0.0, 0.05), (-0.17, 0.25), (0.17, 0.25))
+
+
+@pytest.mark.parametrize(
+    ("middle", "size", "expected"),
+    [
+        ((100, 100), 100, True),
+        ((112, 100), 100, True),  # a little off
+        ((170, 100), 100, False),  # the neighbour's face
+        ((100, 100), 260, False),  # far too large
+        ((100, 100), 30, False),
+    ],
+)
+def test_a_mesh_belongs_to_the_box_it_fills(middle: tuple[int, int], size: int, expected: bool) -> None:
+    box = np.array([50.0, 50.0, 100.0, 100.0])
+    assert belongs(synthetic(middle, size), box, UNKNOWN) is expected
+
+
+def test_a_mesh_must_agree_with_the_five_points() -> None:
+    box = np.array([50.0, 50.0, 100.0, 100.0])
+    mesh = synthetic((100, 100), 100)
+    points = np.array(PLACES) * 100 + 100
+    assert belongs(mesh, box, points)
+    assert not belongs(mesh, box, points + np.array([30, 0]))
+
+
+def test_no_passes_are_refused() -> None:
+    with pytest.raises(ValueError, match="passes"):
+        FaceMesh(passes=0)

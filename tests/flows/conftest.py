@@ -1,0 +1,116 @@
+"""Fixtures for flows: one Prefect test server for all tests, and the real pipeline with stand-ins for the work."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faceline.stages import STAGES
+from tests.flows.fakes import Calls, fake_finish, fake_stages, open_fake
+
+# Before Prefect is imported: no telemetry, and nothing written to the home of whoever runs the tests.
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of the tests' own for logs and the history of temporary servers."""
+    folder = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACELINE_STATE", str(folder))
+        patch.setenv("PREFECT_HOME", str(folder / "prefect-home"))
+        patch.delenv("PREFECT_API_URL", raising=False)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def prefect_api(private_state: Path) -> Iterator[None]:
+    """A real Prefect server with a database of its own, for the whole session."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=300):
+        yield
+
+
+@dataclass
+class Line:
+    """The pipeline with fake stages, ready to be called like the command line.
+
+    Attributes:
+        folder: where footage, store and results lie.
+        calls: what the fake stages did.
+        servers: how often a Prefect server was asked for.
+    """
+
+    folder: Path
+    calls: Calls
+    servers: int = 0
+
+    def footage(self, name: str = "clip", content: str = "pictures") -> Path:
+        """Make a fake footage."""
+        path = self.folder / f"{name}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+        return path
+
+    def arguments(self, *overrides: str, footage: Path | None = None) -> list[str]:
+        """A command line after its verb."""
+        own = [f"footage={footage or self.footage()}", f"store.root={self.folder / 'artifacts'}"]
+        return [*own, f"output={self.folder / 'results'}", "gridsearch=small", "runner.retry_delay_s=0", *overrides]
+
+
+@pytest.fixture
+def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Line:
+    """Fake stages in place of the real ones; no Prefect server is there."""
+    import faceline.video
+    from flows import analyze, archive, models, plan, show, sweep, verify
+
+    calls = Calls()
+    stages = fake_stages(STAGES, calls)
+    for module in (analyze, archive, models, plan, show, sweep, verify):
+        monkeypatch.setattr(module, "STAGES", stages)
+    monkeypatch.setattr(sweep, "SWEPT", stages[:-1])
+    monkeypatch.setattr(faceline.video, "open_footage", open_fake)
+    monkeypatch.setattr(analyze, "finish", fake_finish)
+    made = Line(tmp_path, calls)
+
+    @contextlib.contextmanager
+    def no_server() -> Iterator[Any]:
+        made.servers += 1
+        raise AssertionError("a Prefect server was asked for")
+        yield
+
+    for module in (analyze, archive, sweep):
+        monkeypatch.setattr(module, "prefect_server", no_server)
+    return made
+
+
+@pytest.fixture
+def prefect_line(line: Line, prefect_api: None, monkeypatch: pytest.MonkeyPatch) -> Line:
+    """The same, on the session's Prefect server."""
+    from flows import analyze, archive, flow, flow_many, sweep
+
+    class Server:
+        temporary = False
+
+        def ready(self) -> None:
+            pass
+
+    @contextlib.contextmanager
+    def session_server() -> Iterator[Server]:
+        line.servers += 1
+        yield Server()
+
+    for module in (analyze, archive, sweep):
+        monkeypatch.setattr(module, "prefect_server", session_server)
+    for module in (flow, flow_many):
+        monkeypatch.setattr(module, "STAGES", analyze.STAGES)
+    monkeypatch.setattr(flow, "finish", fake_finish)
+    return line
