@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
-from faceline.packets import Clock, Damage, EntryPoint, TimeRule, packet_stamp
+from faceline.packets import Clock, Damage, EntryPoint, TimeRule, is_torn, packet_stamp
 
 if TYPE_CHECKING:
     import av
@@ -17,13 +17,13 @@ class Picture(NamedTuple):
     """A decoded picture.
 
     Attributes:
-        index: 0-based presentation index in the whole footage.
+        rank: 0-based presentation index in the whole footage.
         stamp: presentation time in units of the footage's time base.
         image: the decoded image.
         spoilt: it shows, or refers to, data that could not be decoded.
     """
 
-    index: int
+    rank: int
     stamp: int
     image: av.VideoFrame
     spoilt: bool
@@ -32,8 +32,8 @@ class Picture(NamedTuple):
 class Decoding:
     """Decodes packets from an entry point on; iterate once.
 
-    The index of a picture is the number of packets whose stamps are smaller, counted from the entry point's rank. It
-    is therefore the same wherever reading began, and pictures lost to damage keep their index.
+    The rank of a picture is the number of packets whose stamps are smaller, counted from the entry point's rank. It
+    is therefore the same wherever reading began, and pictures lost to damage keep their rank.
 
     After a fault the decoder waits for the next keyframe; what comes out until then is marked as spoilt.
 
@@ -46,6 +46,7 @@ class Decoding:
         packets: Iterable[av.Packet],
         codec: av.VideoCodecContext,
         *,
+        container: str,
         rule: TimeRule,
         time_base: Fraction,
         entry: EntryPoint | None,
@@ -54,11 +55,12 @@ class Decoding:
         self.damages: list[Damage] = []
         self._packets = packets
         self._codec = codec
+        self._container = container
         self._rule = rule
         self._time_base = time_base
         self._entry = entry
         self._has_keyframes = has_keyframes
-        self._next_index = entry.rank if entry else 0
+        self._next_rank = entry.rank if entry else 0
         self._pending: list[int] = []
         # What is stored before the first keyframe cannot be decoded, and its absence is no damage.
         self._awaits_key = has_keyframes
@@ -77,7 +79,7 @@ class Decoding:
                     break
                 if not self._book(packet):
                     continue
-                if packet.is_corrupt:
+                if is_torn(packet, self._container):
                     # Whether a torn packet upsets a decoder depends on its threads; nothing good comes of it.
                     yield from self._decode(None)
                     self._fail("the container holds a torn packet")
@@ -114,21 +116,21 @@ class Decoding:
                 yield Picture(*place, image, self._judge(image, place[1]))
 
     def _place(self, image: av.VideoFrame) -> tuple[int, int] | None:
-        """Index and stamp of an image; None for one that is shown before the entry point."""
+        """Rank and stamp of an image; None for one that is shown before the entry point."""
         if self._rule == "nominal":
-            stamp = self._next_index
+            stamp = self._next_rank
         else:
             if self._rule == "pts" and image.pts is not None:
                 if self._entry is not None and image.pts < self._entry.pts:
                     return None
                 while self._pending and self._pending[0] < image.pts:
                     heapq.heappop(self._pending)
-                    self._next_index += 1
+                    self._next_rank += 1
             if not self._pending:
                 return None
             stamp = heapq.heappop(self._pending)
-        self._next_index += 1
-        return self._next_index - 1, stamp
+        self._next_rank += 1
+        return self._next_rank - 1, stamp
 
     def _judge(self, image: av.VideoFrame, stamp: int) -> bool:
         """Whether the image is spoilt; keeps book of where that begins and ends."""
@@ -149,6 +151,35 @@ class Decoding:
         self._awaits_key = self._has_keyframes
 
     def _note(self, reason: str) -> None:
-        missing = self._pending[0] if self._pending else self._next_index if self._rule == "nominal" else None
+        missing = self._pending[0] if self._pending else self._next_rank if self._rule == "nominal" else None
         if missing is not None:
             self.damages.append(Damage(missing * self._time_base, reason))
+
+
+def first_picture(
+    packets: Iterable[av.Packet], codec: av.VideoCodecContext, probed: int
+) -> tuple[av.VideoFrame | None, bool]:
+    """The first picture that can be decoded, and whether stamps run back among the first ``probed`` pictures shown.
+
+    They do where a container gives stamps to packets in the order in which they are stored, and not shown.
+    """
+    import av
+
+    first: av.VideoFrame | None = None
+    latest: int | None = None
+    count = 0
+    for packet in packets:
+        try:
+            images = codec.decode(packet if packet.size else None)
+        except av.error.FFmpegError:
+            continue
+        for image in images:
+            first = first or image
+            if image.pts is not None:
+                if latest is not None and image.pts < latest:
+                    return first, True
+                latest = image.pts
+            count += 1
+            if count >= probed:
+                return first, False
+    return first, False

@@ -171,11 +171,11 @@ def key_frames(time_s: np.ndarray, cut: np.ndarray, interval_s: float) -> np.nda
 def interpolated(before: Detections, after: Detections, share: float, pairs: Sequence[tuple[int, int]]) -> Detections:
     """Faces ``share`` (0 to 1) of the way between two frames; the confidence is the smaller of the two."""
     a, b = before.taken([i for i, _ in pairs]), after.taken([j for _, j in pairs])
-    share = np.float32(share)
+    weight = np.float32(share)
     return Detections(
-        a.boxes_px + share * (b.boxes_px - a.boxes_px),
+        a.boxes_px + weight * (b.boxes_px - a.boxes_px),
         np.minimum(a.confidence, b.confidence),
-        a.points_px + share * (b.points_px - a.points_px),
+        a.points_px + weight * (b.points_px - a.points_px),
     )
 
 

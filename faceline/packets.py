@@ -95,13 +95,19 @@ class Clock:
 
 
 def scan_packets(
-    packets: Iterable[av.Packet], time_base: Fraction, nominal_fps: Fraction, stated_packets: int | None
+    packets: Iterable[av.Packet],
+    time_base: Fraction,
+    *,
+    container: str,
+    nominal_fps: Fraction,
+    stated_packets: int | None,
 ) -> PacketScan:
     """Read all packets of a stream.
 
     Args:
         packets: the demuxer's packets in storage order; an FFmpeg error raised on the way is recorded as damage.
         time_base: seconds per unit of the packets' timestamps.
+        container: FFmpeg's name of the container format.
         nominal_fps: stated frame rate, used only where there are no timestamps.
         stated_packets: number of packets in the container's sample table, where that is a fact (MP4) and not a
             header field that writers get wrong (AVI); fewer packets than that are damage.
@@ -126,7 +132,7 @@ def scan_packets(
             if packet.is_keyframe and not has_keyframes:
                 # What is stored before the first keyframe refers to pictures that the file does not hold.
                 has_keyframes, shown, torn_at = True, [], None
-            if packet.is_corrupt and torn_at is None:
+            if torn_at is None and is_torn(packet, container):
                 torn_at = len(shown)
             if not packet.is_discard:
                 shown.append((packet.pts, packet.dts, packet.is_keyframe))
@@ -156,6 +162,11 @@ def scan_packets(
         entries=_entries(stamps, keyframes, time_base),
         damage=damage,
     )
+
+
+def is_torn(packet: av.Packet, container: str) -> bool:
+    """Whether a packet is cut short. In MPEG-TS the mark only means that the packets' counters do not follow on."""
+    return bool(packet.is_corrupt) and container != "mpegts"
 
 
 def packet_stamp(packet: av.Packet, rule: TimeRule) -> int | None:

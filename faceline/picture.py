@@ -83,13 +83,22 @@ class Projection:
 
     width_px: int
     height_px: int
-    orientation: Orientation = Orientation()
+    orientation: Orientation = field(default_factory=Orientation)
+
+    @classmethod
+    def of(cls, image: av.VideoFrame, sample_aspect_ratio: Fraction | None) -> Projection:
+        """The projection for footage that begins with this image."""
+        matrix = image.side_data.get("DISPLAYMATRIX")
+        orientation = Orientation() if matrix is None else Orientation.from_display_matrix(bytes(matrix))
+        width_px, height_px = square_pixel_width(image.width, sample_aspect_ratio), image.height
+        if orientation.transpose:
+            width_px, height_px = height_px, width_px
+        return cls(width_px, height_px, orientation)
 
     @property
     def unturned_px(self) -> tuple[int, int]:
         """Width and height with square pixels, before the turn."""
-        turned = (self.height_px, self.width_px) if self.orientation.transpose else (self.width_px, self.height_px)
-        return turned
+        return (self.height_px, self.width_px) if self.orientation.transpose else (self.width_px, self.height_px)
 
 
 class Converter:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -16,10 +17,10 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from faceline.decoding import Decoding
+from faceline.decoding import Decoding, first_picture
 from faceline.errors import FootageChangedError, FootageError
 from faceline.packets import Damage, EntryPoint, PacketScan, TimeRule, scan_packets
-from faceline.picture import Converter, Frame, Orientation, Projection, square_pixel_width
+from faceline.picture import Converter, Frame, Orientation, Projection
 from faceline.timeline import Segment, cut_into_segments
 
 if TYPE_CHECKING:
@@ -40,6 +41,13 @@ _ORDER_PROBE = 48
 #: Entry points tried before reading begins at the file's start.
 _SEEK_ATTEMPTS = 3
 
+#: What FFmpeg would show as well. A playlist's digest says nothing about the files that it names.
+_NO_FOOTAGE = {
+    **dict.fromkeys(("hls", "dash", "concat", "sdp"), "a playlist"),
+    "tty": "a text",
+    "image2": "a still picture",
+}
+
 
 @dataclass(frozen=True)
 class Footage:
@@ -56,7 +64,7 @@ class Footage:
         width_px, height_px: size of the upright picture in square pixels: the display matrix is applied, and a sample
             aspect ratio other than 1 has stretched or shrunk the width (the height stays), since networks were
             trained on faces of natural proportions.
-        codec: FFmpeg's name of the codec.
+        codec, container: FFmpeg's names of the codec and of the container format.
         time_base: seconds per unit of ``Frame.pts``.
         orientation: how stored pictures are turned upright.
         rule: how frames get their times; see `faceline.packets.TimeRule`.
@@ -77,6 +85,7 @@ class Footage:
     width_px: int
     height_px: int
     codec: str
+    container: str
     time_base: Fraction
     orientation: Orientation = field(default_factory=Orientation)
     rule: TimeRule = "pts"
@@ -148,16 +157,18 @@ def open_footage(path: str | Path) -> Footage:
             raise FootageError("the video stream holds no pictures", where=str(path))
         with _container(path) as container:
             stream = _video_stream(container, path)
-            image, reordered = _probe(container, stream, _ORDER_PROBE if scan.in_order else 1)
+            image, runs_back = first_picture(
+                container.demux(stream), stream.codec_context, _ORDER_PROBE if scan.in_order else 1
+            )
             if image is None:
                 raise FootageError("no picture in it can be decoded", where=str(path), cure="the file is damaged")
-            projection = _projection(image, stream.sample_aspect_ratio)
-            codec = stream.codec_context.name
+            projection = Projection.of(image, stream.sample_aspect_ratio)
+            codec, kind = stream.codec_context.name, container.format.name
     except av.error.FFmpegError as error:
         raise _cannot_open(path, error) from error
     if _state(path) != before:
         raise FootageChangedError("the footage changed while it was opened", where=str(path), cure="run again")
-    if scan.rule == "pts" and reordered:
+    if scan.rule == "pts" and runs_back:
         scan = replace(scan, rule="sorted-pts", entries=())
     start_s, end_s = scan.first * scan.time_base, scan.last * scan.time_base
     fps = float((scan.pictures - 1) / (end_s - start_s)) if end_s > start_s else float(_nominal_fps(stream))
@@ -174,6 +185,7 @@ def open_footage(path: str | Path) -> Footage:
         width_px=projection.width_px,
         height_px=projection.height_px,
         codec=codec,
+        container=kind,
         time_base=scan.time_base,
         orientation=projection.orientation,
         rule=scan.rule,
@@ -222,7 +234,7 @@ class FrameReader(Iterator[Frame]):
         self.segment = segment
         self.frames_decoded = 0
         self.damage: Damage | None = None
-        self._frames = self._read(wanted, neighbours)
+        self._frames: Generator[Frame] = self._read(wanted, neighbours)
 
     def __next__(self) -> Frame:
         return next(self._frames)
@@ -231,16 +243,17 @@ class FrameReader(Iterator[Frame]):
         """Stop early and close the file."""
         self._frames.close()
 
-    def _read(self, wanted: frozenset[int] | None, neighbours: bool) -> Iterator[Frame]:
+    def _read(self, wanted: frozenset[int] | None, neighbours: bool) -> Generator[Frame]:
         footage, segment = self.footage, self.segment
         if wanted is not None and not wanted:
             return
         converter = Converter(Projection(footage.width_px, footage.height_px, footage.orientation))
         before: Frame | None = None
+        last = max(wanted) if wanted is not None else math.inf
         with _decoding(footage, self._entries(wanted, neighbours)) as decoding:
             try:
-                for index, pts, image, spoilt in decoding:
-                    frame = Frame(index, pts, footage.time_base, image, converter)
+                for rank, pts, image, spoilt in decoding:
+                    frame = Frame(rank, pts, footage.time_base, image, converter)
                     time_s = frame.time_s
                     if time_s < segment.start_s:
                         before = before if spoilt else frame
@@ -254,9 +267,9 @@ class FrameReader(Iterator[Frame]):
                     if before is not None and neighbours:
                         yield before
                     before = None
-                    if wanted is None or index in wanted or time_s >= segment.end_s:
+                    if wanted is None or rank in wanted or time_s >= segment.end_s:
                         yield frame
-                    if time_s >= segment.end_s or (wanted is not None and index >= max(wanted)):
+                    if time_s >= segment.end_s or rank >= last:
                         break
             finally:
                 self._note_damage(decoding.damages)
@@ -301,7 +314,8 @@ def _decoding(footage: Footage, entries: list[EntryPoint]) -> Iterator[Decoding]
                 head = next((packet for packet in packets if packet.is_keyframe and packet.size), None)
             except av.error.FFmpegError:
                 continue
-            entry = known.get(head.pts) if head is not None and not head.is_discard else None
+            landed = head.pts if head is not None and not head.is_discard else None
+            entry = known.get(landed) if landed is not None else None
             if head is not None and entry is not None and latest is not None and entry.pts <= latest:
                 yield _start(footage, stream, chain([head], packets), entry)
                 return
@@ -315,6 +329,7 @@ def _start(footage: Footage, stream: VideoStream, packets: Iterable[av.Packet], 
     return Decoding(
         packets,
         stream.codec_context,
+        container=footage.container,
         rule=footage.rule,
         time_base=footage.time_base,
         entry=entry,
@@ -332,10 +347,9 @@ def _container(path: Path) -> InputContainer:
 def _video_stream(container: InputContainer, path: Path) -> VideoStream:
     """The first video stream that is neither a cover picture nor a still, its decoder threaded."""
     kind = container.format.name
-    if kind == "tty":
-        raise FootageError("this is a text, not a video", where=str(path))
-    if kind == "image2" or kind.endswith("_pipe"):
-        raise FootageError("this is a still picture, not a video", where=str(path))
+    what = "a still picture" if kind.endswith("_pipe") else _NO_FOOTAGE.get(kind)
+    if what is not None:
+        raise FootageError(f"this is {what}, not a video", where=str(path))
     for stream in container.streams.video:
         if not stream.disposition & stream.disposition.attached_pic:
             if stream.codec_context is None:
@@ -351,47 +365,19 @@ def _scan(container: InputContainer, stream: VideoStream, size_bytes: int) -> Pa
     time_base = stream.time_base or Fraction(1, 1000)
     # MP4 has a table of all samples. A header that merely counts more frames than there are is no damage (AVI, edit
     # lists); a table that points beyond the end of the file is.
-    is_cut_off = "mp4" in container.format.name.split(",") and any(
-        entry.pos + entry.size > size_bytes for entry in stream.index_entries
+    kind = container.format.name
+    is_cut_off = "mp4" in kind.split(",") and any(entry.pos + entry.size > size_bytes for entry in stream.index_entries)
+    return scan_packets(
+        container.demux(stream),
+        time_base,
+        container=kind,
+        nominal_fps=_nominal_fps(stream),
+        stated_packets=stream.frames if is_cut_off else None,
     )
-    return scan_packets(container.demux(stream), time_base, _nominal_fps(stream), stream.frames if is_cut_off else None)
 
 
 def _nominal_fps(stream: VideoStream) -> Fraction:
     return Fraction(stream.average_rate or stream.guessed_rate or 25)
-
-
-def _probe(container: InputContainer, stream: VideoStream, pictures: int) -> tuple[av.VideoFrame | None, bool]:
-    """The first picture, and whether the stamps of the first ``pictures`` pictures run back as they are shown."""
-    import av
-
-    first: av.VideoFrame | None = None
-    latest: int | None = None
-    count = 0
-    for packet in container.demux(stream):
-        try:
-            images = stream.codec_context.decode(packet if packet.size else None)
-        except av.error.FFmpegError:
-            continue
-        for image in images:
-            first = first or image
-            if image.pts is not None:
-                if latest is not None and image.pts < latest:
-                    return first, True
-                latest = image.pts
-            count += 1
-            if count >= pictures:
-                return first, False
-    return first, False
-
-
-def _projection(image: av.VideoFrame, sample_aspect_ratio: Fraction | None) -> Projection:
-    matrix = image.side_data.get("DISPLAYMATRIX")
-    orientation = Orientation.from_display_matrix(bytes(matrix)) if matrix is not None else Orientation()
-    width_px, height_px = square_pixel_width(image.width, sample_aspect_ratio), image.height
-    if orientation.transpose:
-        width_px, height_px = height_px, width_px
-    return Projection(width_px, height_px, orientation)
 
 
 def _cannot_open(path: Path, error: Exception) -> FootageError:

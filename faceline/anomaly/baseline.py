@@ -1,4 +1,4 @@
-"""What is usual for a person: robust location and scale of each feature, and the part that head pose explains."""
+"""What is usual for a person: robust location and scale of each feature, and the part that pose and light explain."""
 
 from __future__ import annotations
 
@@ -58,26 +58,31 @@ def robust_z(score: np.ndarray) -> np.ndarray:
     return z
 
 
-def without_pose(x: np.ndarray, pose_deg: np.ndarray, ridge: float = 0.05) -> np.ndarray:
-    """What is left of `x` [n, d] after the part that head pose [n, 3] explains linearly and by its squares.
+CONFOUND_FLOORS = np.array([2.0, 2.0, 2.0, 4.0, 0.05])
+"""Changes of pose (degrees), light (grey levels) and size (octaves) that are too small to matter; see `CONFOUNDS`."""
 
-    Rows without a pose keep their value (their pose is taken as the usual one). The fit is a ridge regression with
-    two rounds of Huber weights, so that a burst of expression that happens with a turned head is not explained away,
-    and it is skipped where fewer than 30 rows know their pose.
+
+def without_confounds(x: np.ndarray, confounds: np.ndarray, *, squares: bool, ridge: float = 0.05) -> np.ndarray:
+    """What is left of `x` [n, d] after the part that head pose, light and size [n, 5] explain.
+
+    A ridge regression on the confounds in robust units (limited to ± 4), and on their squares if asked, with two
+    rounds of Huber weights per row, so that a burst of expression that happens with a turned head is not explained
+    away. Rows whose confounds are unknown keep their value (they count as usual); with fewer than 10 rows per
+    regressor nothing is taken out.
     """
-    known = np.isfinite(pose_deg).all(axis=1) & np.isfinite(x).all(axis=1)
-    if known.sum() < 30:
+    known = np.isfinite(confounds).all(axis=1)
+    count = confounds.shape[1] * (2 if squares else 1)
+    if known.sum() < 10 * count:
         return x
-    z = np.where(np.isfinite(pose_deg), Baseline.of(pose_deg[known], 2.0).standardise(pose_deg, 4.0), 0.0)
-    design = np.concatenate([z, z**2 - 1.0], axis=1)
-    usual = Baseline.of(x[known])
-    target = usual.standardise(x[known])
-    a = design[known]
-    weight = np.ones_like(target)
-    coefficients = np.zeros((a.shape[1], x.shape[1]))
+    usual = Baseline.of(confounds[known], CONFOUND_FLOORS)
+    z = np.where(known[:, None], usual.standardise(confounds, 4.0), 0.0)
+    design = np.concatenate([z, np.where(known[:, None], z**2 - 1.0, 0.0)], axis=1) if squares else z
+    target = Baseline.of(x[known])
+    a, y = design[known], target.standardise(x[known])
+    weight = np.ones(len(a))
     for _ in range(3):
-        for j in range(x.shape[1]):
-            aw = a * weight[:, j : j + 1]
-            coefficients[:, j] = np.linalg.solve(aw.T @ a + ridge * len(a) * np.eye(a.shape[1]), aw.T @ target[:, j])
-        weight = 1.5 / np.maximum(np.abs(target - a @ coefficients), 1.5)
-    return x - (design @ coefficients) * usual.scale
+        aw = a * weight[:, None]
+        coefficients = np.linalg.solve(aw.T @ a + ridge * len(a) * np.eye(count), aw.T @ y)
+        length = np.sqrt(((y - a @ coefficients) ** 2).mean(axis=1))
+        weight = np.minimum(1.0, 1.5 * np.median(length) / np.maximum(length, 1e-12))
+    return x - (design @ coefficients) * target.scale

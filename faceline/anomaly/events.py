@@ -18,7 +18,7 @@ class EventParams(StageParams):
     """How scores become events."""
 
     alpha: float = Field(
-        0.05,
+        0.1,
         gt=0,
         lt=1,
         description="largest p-value of a reported event: the chance that footage of this length without any anomaly"
@@ -36,7 +36,7 @@ class EventParams(StageParams):
         0.7, ge=0, lt=1, description="two peaks are two events when the score falls below this share of the lower one"
     )
     block_s: float = Field(
-        1.5, gt=0, description="block length of the null distribution; raised to twice the memory of the score"
+        1.5, gt=0, description="block length of the null distribution; raised to the memory of the score"
     )
     keep: float = Field(0.5, gt=0.1, le=1, description="share of the quietest blocks that define the null distribution")
 
@@ -99,7 +99,7 @@ def null_distribution(
     known = np.isfinite(score)
     if not known.any() or np.ptp(score[known]) <= 1e-9:
         return None
-    block_s = max(params.block_s, 2.0 * memory_s(score, time_s, interval_s))
+    block_s = max(params.block_s, memory_s(score, time_s, interval_s))
     return fit_tail(block_maxima(score, time_s, stretch, block_s), keep=params.keep, alpha=params.alpha)
 
 

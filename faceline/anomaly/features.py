@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 import pyarrow as pa
 
-from faceline.anomaly.baseline import Baseline, without_pose
+from faceline.anomaly.baseline import Baseline, without_confounds
 from faceline.anomaly.rows import PersonRows
 from faceline.anomaly.windows import window_stats
 from faceline.stage import Inputs
@@ -60,13 +60,15 @@ class Block:
 
 
 def build_blocks(
-    inputs: Inputs, rows: PersonRows, features: str, *, pose_free: bool = True, embedding_components: int = 6
+    inputs: Inputs, rows: PersonRows, features: str, *, confound_free: bool = True, embedding_components: int = 6
 ) -> list[Block]:
     """The blocks of a feature set for one person; a block too rare is left out (the list may be empty)."""
     blocks = []
     for name in BLOCKS[features]:
         columns, raw, floor = _raw_block(inputs, rows, name)
-        block = make_block(name, columns, raw, rows, floor, pose_free=pose_free, components=embedding_components)
+        block = make_block(
+            name, columns, raw, rows, floor, confound_free=confound_free, components=embedding_components
+        )
         if block is not None:
             blocks.append(block)
     return blocks
@@ -79,7 +81,7 @@ def make_block(
     rows: PersonRows,
     floor: float,
     *,
-    pose_free: bool,
+    confound_free: bool,
     components: int,
 ) -> Block | None:
     """A block from raw features [n, d] (NaN = missing); `None` when too little of it is there.
@@ -100,24 +102,23 @@ def make_block(
         return None
     names = tuple(c for c, k in zip(columns, kept, strict=True) if k)
     x = raw[present].astype(np.float64)
+    if confound_free:
+        # Embedded faces are few: for what exists only for them, the regression stays linear.
+        x = without_confounds(x, rows.confounds[present], squares=name in ("emotions", "measures"))
     if name == "embeddings":
-        x = principal_components(x, rows.pose_deg[present] if pose_free else None, components)
+        x = principal_components(x, components)
         names = tuple(f"embedding_{i + 1}" for i in range(x.shape[1]))
-    elif pose_free and name != "components":
-        x = without_pose(x, rows.pose_deg[present])
     whole = np.full((len(rows), x.shape[1]), np.nan)
     whole[present] = Baseline.of(x, floor).standardise(x)
     return Block(name, names, whole, present, interval_s)
 
 
-def principal_components(x: np.ndarray, pose_deg: np.ndarray | None, components: int) -> np.ndarray:
-    """What an embedding says beyond identity (the person's median) and head pose, on its principal directions.
+def principal_components(x: np.ndarray, components: int) -> np.ndarray:
+    """What an embedding says beyond identity (the person's median), on its principal directions.
 
     float64 [n, ≤ components]; signs are fixed so that the largest loading is positive.
     """
     residual = x - np.median(x, axis=0)
-    if pose_deg is not None and len(x) > 60:
-        residual = _without_pose_fast(residual, pose_deg)
     sample = residual[np.linspace(0, len(x) - 1, min(len(x), PCA_ROWS)).astype(np.int64)]
     covariance = sample.T @ sample / len(sample)
     _, vectors = np.linalg.eigh(covariance)
@@ -213,17 +214,3 @@ def _spacing_s(time_s: np.ndarray, interval_s: float) -> float:
     """Typical distance of present rows: their median step, at least the sampling interval."""
     steps = np.diff(time_s)
     return max(float(np.median(steps)), interval_s) if len(steps) else interval_s
-
-
-def _without_pose_fast(x: np.ndarray, pose_deg: np.ndarray) -> np.ndarray:
-    """As `without_pose`, linear only and with one weight per row: embedded faces are few, columns many."""
-    known = np.isfinite(pose_deg).all(axis=1)
-    if known.sum() < 60:
-        return x
-    z = np.where(np.isfinite(pose_deg), Baseline.of(pose_deg[known], 2.0).standardise(pose_deg, 4.0), 0.0)
-    a, y = z[known], x[known]
-    length = np.linalg.norm(y, axis=1)
-    weight = np.minimum(1.0, 1.5 * np.median(length) / np.maximum(length, 1e-12))
-    aw = a * weight[:, None]
-    coefficients = np.linalg.solve(aw.T @ a + 0.05 * len(a) * np.eye(a.shape[1]), aw.T @ y)
-    return x - z @ coefficients

@@ -75,12 +75,14 @@ def scores_schema(models: Sequence[str]) -> pa.Schema:
 class GridsearchParams(StageParams):
     """How trials become one score, and scores events."""
 
-    select: Literal["best", "ensemble", "top", "all"] = Field(
+    select: Literal["best", "ensemble", "models", "all"] = Field(
         "ensemble",
-        description="what the final score is: the best trial, the mean of each model's best (ensemble), of the top_k"
-        " best, or of all",
+        description="what the final score is: that of the best trial, or the mean of the best trials (ensemble), of each"
+        " model's best (models), or of all",
     )
-    top_k: int = Field(5, ge=1, description="trials averaged by select=top")
+    share: float = Field(
+        1 / 3, gt=0, le=1, description="share of the trials, from the best down, that select=ensemble averages"
+    )
     events: EventParams = Field(default_factory=EventParams, description="how scores become events")
     masks: MaskParams = Field(
         default_factory=MaskParams, description="which faces may carry an event; as in the trials"
@@ -127,7 +129,7 @@ def _search(
     agree = agreement(scores, models)
     parts = np.column_stack([_floats(summary, "injection"), _floats(summary, "stability"), agree])
     value = objective(parts, scored)
-    choice = choose(value, models, names, params.select, params.top_k)
+    choice = choose(value, models, names, params.select, params.share)
     if choice.chosen:
         score = combine(scores[list(choice.chosen)])
         score[~rows.usable] = np.nan

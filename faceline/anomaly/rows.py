@@ -14,7 +14,21 @@ from pydantic import Field
 
 from faceline.stage import Inputs, StageParams
 
-ALIGN_COLUMNS = ("segment", "face", "frame", "time_s", "state", "yaw_deg", "pitch_deg", "roll_deg", "quality")
+ALIGN_COLUMNS = (
+    "frame",
+    "time_s",
+    "state",
+    "quality",
+    "yaw_deg",
+    "pitch_deg",
+    "roll_deg",
+    "luma_mean",
+    "eye_distance_px",
+)
+
+CONFOUNDS = ("yaw_deg", "pitch_deg", "roll_deg", "luma_mean", "size_octaves")
+"""What changes a face's picture without being an expression: head pose, light, and the logarithm (to base 2) of the
+distance between the eyes in pixels."""
 
 MASK_REASONS = ("no_face", "quality", "turned")
 """Why a row is masked, in the order in which the reasons are tried; each masked row counts once."""
@@ -41,7 +55,7 @@ class PersonRows:
         time_s: float64 [n], ascending.
         stretch: int64 [n], ascending from 0; a new one begins at a cut and after a gap.
         usable: bool [n], whether an anomaly may rest on the row.
-        pose_deg: float64 [n, 3], yaw, pitch, roll; NaN where unknown.
+        confounds: float64 [n, 5], see `CONFOUNDS`; NaN where unknown.
         quality: float64 [n], NaN where unknown.
         interval_s: sampling interval of the footage, seconds.
         masked: how many rows each reason masks.
@@ -52,7 +66,7 @@ class PersonRows:
     time_s: np.ndarray
     stretch: np.ndarray
     usable: np.ndarray
-    pose_deg: np.ndarray
+    confounds: np.ndarray
     quality: np.ndarray
     interval_s: float
     masked: dict[str, int] = field(default_factory=dict)
@@ -73,6 +87,9 @@ def people_rows(inputs: Inputs, params: MaskParams) -> list[PersonRows]:
     time_s, frame = _floats(faces, "time_s"), faces["frame"].to_numpy()
     pose = np.stack([_floats(faces, name) for name in ("yaw_deg", "pitch_deg", "roll_deg")], axis=1)
     quality = _floats(faces, "quality")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        octaves = np.log2(_floats(faces, "eye_distance_px"))
+    confounds = np.column_stack([pose, _floats(faces, "luma_mean"), np.where(np.isfinite(octaves), octaves, np.nan)])
     reason = mask_reasons(np.asarray(faces["state"].to_pylist(), dtype=object), quality, pose, params)
     people = []
     for number in sorted({int(p) for p in person[np.isfinite(person)]}):
@@ -86,7 +103,7 @@ def people_rows(inputs: Inputs, params: MaskParams) -> list[PersonRows]:
                 time_s=time_s[index],
                 stretch=stretches(time_s[index], shots.of_frame(frame[index]), max(params.max_gap_s, 2.5 * interval_s)),
                 usable=reason[index] < 0,
-                pose_deg=pose[index],
+                confounds=confounds[index],
                 quality=quality[index],
                 interval_s=interval_s,
                 masked=counts,

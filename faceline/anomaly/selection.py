@@ -88,17 +88,17 @@ class Choice:
     chosen: tuple[int, ...]
 
 
-def choose(value: np.ndarray, models: Sequence[str], names: Sequence[str], select: str, top_k: int) -> Choice:
+def choose(value: np.ndarray, models: Sequence[str], names: Sequence[str], select: str, share: float) -> Choice:
     """Choose by objective; equal values are ordered by name, so that the order of trials does not matter.
 
-    `select`: "best" takes the first; "ensemble" the best trial of each model; "top" the first `top_k`; "all" every
-    scored trial.
+    `select`: "best" takes the first; "ensemble" the best `share` of all scored trials (at least one); "models" the
+    best of each model; "all" every scored trial.
     """
     order = sorted(np.flatnonzero(np.isfinite(value)), key=lambda i: (-value[i], names[i]))
     if select == "best":
         chosen = order[:1]
-    elif select == "top":
-        chosen = order[:top_k]
+    elif select == "ensemble":
+        chosen = order[: max(1, round(share * len(order)))]
     elif select == "all":
         chosen = order
     else:

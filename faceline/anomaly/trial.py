@@ -57,7 +57,9 @@ class TrialParams(StageParams):
     )
     window_s: float = Field(1.0, gt=0, le=600, description="length of the window around each face, seconds")
     min_coverage: float = Field(0.4, gt=0, le=1, description="least share of a window that usable faces must cover")
-    pose_free: bool = Field(True, description="take out of each feature what head pose explains")
+    confound_free: bool = Field(
+        True, description="take out of each feature what head pose, light and face size explain"
+    )
     embedding_components: int = Field(6, ge=1, le=64, description="principal directions kept of the embeddings")
     fit_per_window: int = Field(
         4,
@@ -147,7 +149,11 @@ def score_person(inputs: Inputs, rows: PersonRows, params: TrialParams) -> Perso
     if rows.usable.sum() < params.min_rows:
         return PersonScores.none(rows, "too few usable faces")
     blocks = build_blocks(
-        inputs, rows, params.features, pose_free=params.pose_free, embedding_components=params.embedding_components
+        inputs,
+        rows,
+        params.features,
+        confound_free=params.confound_free,
+        embedding_components=params.embedding_components,
     )
     if not blocks:
         return PersonScores.none(rows, f"too few faces with {params.features}")

@@ -92,7 +92,7 @@ def render(
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     html = template.render(**context.whole(), style=style, script=script, script_sha256=digest)
     # A line of blanks is what a template's tags leave behind.
-    return re.sub(r"\n\s*\n+", "\n", html).encode()
+    return re.sub(r"\n\s*\n+", "\n", html).encode("utf-8", "replace")
 
 
 class _Context:

@@ -35,12 +35,18 @@ def check_replaceable(folder: Path) -> None:
     """Refuse a place that holds something else than results, before any work is done.
 
     Raises:
-        UsageError: ``folder`` is a file, or a folder with content but without a faceline ``run.json``.
+        UsageError: ``folder`` is a file, a mount point, or a folder with content but without a faceline ``run.json``.
     """
     if not folder.exists():
         return
     if not folder.is_dir():
         raise UsageError("is a file, not a folder", where=str(folder), cure="choose another place with output=DIR")
+    if folder.is_mount():
+        raise UsageError(
+            "is a mount point, which cannot be replaced in one step",
+            where=str(folder),
+            cure="name a folder inside it with output=DIR",
+        )
     if any(folder.iterdir()) and not _is_results(folder):
         raise UsageError(
             "holds other files, and is not replaced by results",

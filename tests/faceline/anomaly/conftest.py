@@ -161,7 +161,7 @@ def build_rows(
     *,
     stretch: np.ndarray | None = None,
     usable: np.ndarray | None = None,
-    pose_deg: np.ndarray | None = None,
+    confounds: np.ndarray | None = None,
     interval_s: float = 0.1,
     person: int = 1,
 ) -> PersonRows:
@@ -173,7 +173,7 @@ def build_rows(
         time_s=np.asarray(time_s, dtype=np.float64),
         stretch=np.zeros(n, dtype=np.int64) if stretch is None else stretch,
         usable=np.ones(n, dtype=bool) if usable is None else usable,
-        pose_deg=np.zeros((n, 3)) if pose_deg is None else pose_deg,
+        confounds=np.tile([0.0, 0.0, 0.0, 120.0, 6.5], (n, 1)) if confounds is None else confounds,
         quality=np.full(n, 0.8),
         interval_s=interval_s,
         masked={},

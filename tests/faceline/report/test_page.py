@@ -284,6 +284,11 @@ def test_no_text_adds_a_tag(text: str) -> None:
     assert shape(text) == shape("plain")
 
 
+def test_a_name_that_is_no_text_can_be_written() -> None:
+    facts = {"footage": {"name": "clip\udcff", "sha256": "", "duration_s": 2.0, "start_s": 0.0}}
+    assert "clip?" in _html(factory.empty(facts))
+
+
 def test_parameters_are_shown_whole() -> None:
     html = _html(factory.make(SCRIPT))
     blocks = re.findall(r"<pre>(.*?)</pre>", html, re.S)

@@ -113,7 +113,7 @@ def test_a_threshold_far_above_the_scores_does_not_flatten_them() -> None:
         rows = np.flatnonzero(blue.any(axis=1))
         return int(rows[-1] - rows[0])
 
-    assert height(80.0) > height(6.0) > 20
+    assert height(80.0) > height(4.0) > 20
 
 
 def test_footage_of_one_frame_is_drawn() -> None:

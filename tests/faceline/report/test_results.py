@@ -12,10 +12,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from faceline.errors import FacelineError, UsageError
 from faceline.report import results, swap
+from faceline.report.pictures import face_names
 from faceline.report.results import check_replaceable, compute_counts, write_results
 from faceline.report.stage import REPORT, ReportParams
 from faceline.stage import MemoryInputs, Runtime, collect
@@ -282,6 +284,28 @@ def test_a_folder_that_holds_something_else_is_refused(
     with pytest.raises(UsageError, match="a file"):
         check_replaceable(folder / "holiday.jpg")
     assert (folder / "holiday.jpg").read_bytes() == b"x"
+
+
+def test_a_mount_point_is_refused() -> None:
+    with pytest.raises(UsageError, match="inside it"):
+        check_replaceable(Path("/"))
+
+
+def test_no_picture_takes_the_name_of_another() -> None:
+    rows = {"segment": 0, "frame": 7, "time_s": 0.28, "track": 3}
+    faces = pa.Table.from_pylist([{**rows, "face": 1}, {**rows, "face": 2}, {**rows, "face": 3, "track": None}])
+    names = face_names(faces)
+    assert names[0] == "f00000007_00-00-00.280_track0003.jpg"
+    assert len(set(names)) == 3
+
+
+def test_names_sort_by_time_from_before_zero() -> None:
+    faces = pa.Table.from_pylist(
+        [{"segment": 0, "face": i, "frame": i, "time_s": -0.2 + i * 0.1, "track": 0} for i in range(1200)]
+    )
+    names = face_names(faces)
+    assert names == sorted(names)
+    assert not any(name.startswith("-") or "/" in name or ":" in name for name in names)
 
 
 def test_a_place_that_cannot_be_written_is_one_clear_line(

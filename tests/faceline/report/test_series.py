@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceline.report import series
@@ -16,6 +16,7 @@ def _naive_gaps(ordinal: list[int]) -> int:
     return sum(1 for a, b in pairwise(ordinal) if b - a > 1)
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 60), min_size=1, max_size=60))
 def test_a_line_breaks_at_every_sample_without_a_value(sampled: set[int]) -> None:
     ordinal = np.array(sorted(sampled))
@@ -46,6 +47,7 @@ def test_nothing_known_gives_nothing() -> None:
     assert list(series.lines(np.zeros(0), np.zeros(0), np.zeros(0, dtype=np.int64), 1.0, bins=10)) == []
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**31), st.integers(300, 3000), st.integers(5, 60))
 def test_thinning_keeps_the_extremes_of_every_bin_and_stays_small(seed: int, count: int, bins: int) -> None:
     rng = np.random.default_rng(seed)
@@ -101,6 +103,7 @@ def test_robust_z_without_a_scale_is_missing() -> None:
     assert np.isnan(series.robust_z(np.full(3, np.nan))).all()
 
 
+@settings(deadline=None)
 @given(st.floats(-1e4, 1e5), st.floats(0.05, 2e5), st.integers(3, 15))
 def test_time_ticks_are_few_and_inside(start_s: float, length_s: float, most: int) -> None:
     ticks = series.time_ticks(start_s, start_s + length_s, most)
@@ -123,6 +126,7 @@ def test_tick_labels(time_s: float, step_s: float, label: str) -> None:
     assert series.tick_label(time_s, step_s) == label
 
 
+@settings(deadline=None)
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))
 def test_value_ticks_are_few_round_and_inside(low: float, span: float) -> None:
     ticks = series.value_ticks(low, low + span)

@@ -8,7 +8,7 @@ import io
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceline.report import tables
@@ -156,6 +156,7 @@ def test_positions_beyond_the_first_segment_do_not_collide() -> None:
     assert len(set(face_keys(table).tolist())) == 3
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=12), min_size=1, max_size=8))
 def test_any_text_comes_back_and_is_never_a_formula(texts: list[str]) -> None:
     table = pa.table({"person": pa.array(range(len(texts)), pa.int64()), "top_features": pa.array(texts, pa.string())})
