@@ -379,7 +379,8 @@ ALIGN = Stage(
             "parquet",
             "One row per face of detect, in its order: its columns, then state (ok, no_mesh, no_face, too_small, "
             "outside), yaw_deg, pitch_deg, roll_deg (null unless ok), sharpness, luma_mean (0–255), contrast, "
-            "eye_distance_px, quality (0–1) and crop_matrix (row-major 2×3, frame px → crop px), null where there is no crop.",
+            "eye_distance_px, quality (0–1) and crop_matrix (row-major 2×3, frame px → crop px), null where "
+            "there is no crop.",
         ),
         Payload(
             "crops",

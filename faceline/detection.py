@@ -1,25 +1,29 @@
 """Stage *detect*: every face in the sampled frames, linked into tracklets.
 
 The detector runs on key frames only. Between two key frames of one shot whose faces correspond one to one, boxes and
-points are interpolated; everywhere else the frames between are halved and looked at until they do, so that a face
-that comes or goes is located to one sampled frame.
+points are interpolated and corrected by following the faces' pictures; everywhere else the frames between are halved
+and looked at until they do, so that a face that comes or goes is located to one sampled frame.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
 from faceline.errors import FootageChangedError
+from faceline.faces import Detections, FaceDetector, without_duplicates
+from faceline.following import Sight, followed
+from faceline.keyframes import FoundFaces, find_faces, key_frames
 from faceline.stage import Chunk, Inputs, Payload, Runtime, Stage, StageParams
-from faceline.tracking import Tracker, matched, overlaps
+from faceline.tracking import Tracker
 from faceline.video import read_frames
+
+__all__ = ["DETECT", "FACES_SCHEMA", "DetectParams", "Detections", "FaceDetector"]
 
 FACES_SCHEMA = pa.schema(
     [
@@ -44,9 +48,6 @@ SMALLEST_SEARCHED_PX = 20.0
 
 #: Sampled frames held in memory at once; a span between two key frames is never cut by it.
 _WINDOW_FRAMES = 64
-
-#: Most sampled frames between two key frames; bounds memory at high rates.
-_LONGEST_SPAN_FRAMES = 32
 
 
 class DetectParams(StageParams):
@@ -78,10 +79,10 @@ class DetectParams(StageParams):
         default=0.709, gt=0.3, lt=0.95, description="Step between the picture sizes that the detector searches."
     )
     interpolate_iou: float = Field(
-        default=0.5,
+        default=0.35,
         gt=0,
         le=1,
-        description="Least overlap of a face's boxes in two key frames for interpolation between them.",
+        description="Least overlap of a face's boxes in two key frames for the face to be followed between them.",
     )
     track_iou: float = Field(
         default=0.25, gt=0, le=1, description="Least overlap of expected and found box within a tracklet."
@@ -89,147 +90,6 @@ class DetectParams(StageParams):
     track_gap_s: float = Field(
         default=0.6, ge=0, le=10, description="Seconds for which a tracklet may lose its face and go on."
     )
-
-
-@dataclass(frozen=True)
-class Detections:
-    """Faces of one frame.
-
-    Attributes:
-        boxes_px: float32 ``[n, 4]``: x, y of the upper left corner, width, height; may exceed the frame.
-        confidence: float32 ``[n]``, 0 to 1.
-        points_px: float32 ``[n, 5, 2]``: eye on the left of the picture, eye on the right, nose tip, mouth corner on
-            the left, on the right.
-    """
-
-    boxes_px: np.ndarray
-    confidence: np.ndarray
-    points_px: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.confidence)
-
-    def taken(self, order: Sequence[int] | np.ndarray) -> Detections:
-        """The faces with these indices, in this order."""
-        index = np.asarray(order, np.int64)
-        return Detections(self.boxes_px[index], self.confidence[index], self.points_px[index])
-
-    def scaled(self, x: float, y: float) -> Detections:
-        """The same faces in a picture ``x`` times as wide and ``y`` times as high."""
-        factors = np.array([x, y], np.float32)
-        return Detections(self.boxes_px * np.tile(factors, 2), self.confidence, self.points_px * factors)
-
-
-class FaceDetector(Protocol):
-    """Finds faces in pictures."""
-
-    def detect(self, frames_rgb: Sequence[np.ndarray]) -> list[Detections]:
-        """Faces of each picture (uint8 RGB ``[H, W, 3]``, all of one size), in its own pixels.
-
-        What is found in a picture must not depend on the others.
-        """
-        ...
-
-
-def without_duplicates(found: Detections, min_confidence: float = 0.0) -> Detections:
-    """One detection per face, ordered from left to right.
-
-    The less confident of two detections goes if their boxes overlap by half, or if their points coincide (on average
-    within a fifth of the smaller box's width); heads that overlap keep their own points.
-    """
-    kept: list[int] = []
-    for index in np.lexsort((found.boxes_px[:, 1], found.boxes_px[:, 0], -found.confidence)).tolist():
-        if found.confidence[index] < min_confidence:
-            continue
-        apart = np.linalg.norm(found.points_px[kept] - found.points_px[index], axis=2).mean(axis=1)
-        width = np.minimum(found.boxes_px[kept, 2], found.boxes_px[index, 2])
-        iou = overlaps(found.boxes_px[[index]], found.boxes_px[kept])[0]
-        if not np.any((iou > 0.5) | (apart < 0.2 * width)):
-            kept.append(index)
-    return found.taken(sorted(kept, key=lambda i: (float(found.boxes_px[i, 0]), float(found.boxes_px[i, 1]))))
-
-
-def key_frames(time_s: np.ndarray, cut: np.ndarray, interval_s: float) -> np.ndarray:
-    """Which of the sampled frames the detector always sees: bool ``[n]``.
-
-    The first and the last frame of each shot, and between them every frame that lies ``interval_s`` or more, or 32
-    sampled frames, after the key frame before it.
-    """
-    count = len(time_s)
-    is_key = np.zeros(count, bool)
-    latest = -1
-    for i in range(count):
-        begins, ends = i == 0 or cut[i], i + 1 == count or cut[i + 1]
-        # A millionth forgives the rounding of timestamps to the container's clock.
-        is_due = time_s[i] - time_s[latest] >= interval_s - 1e-6 or i - latest >= _LONGEST_SPAN_FRAMES
-        if begins or ends or is_due:
-            is_key[i] = True
-            latest = i
-    return is_key
-
-
-def interpolated(before: Detections, after: Detections, share: float, pairs: Sequence[tuple[int, int]]) -> Detections:
-    """Faces ``share`` (0 to 1) of the way between two frames; the confidence is the smaller of the two."""
-    a, b = before.taken([i for i, _ in pairs]), after.taken([j for _, j in pairs])
-    weight = np.float32(share)
-    return Detections(
-        a.boxes_px + weight * (b.boxes_px - a.boxes_px),
-        np.minimum(a.confidence, b.confidence),
-        a.points_px + weight * (b.points_px - a.points_px),
-    )
-
-
-@dataclass(frozen=True)
-class FoundFaces:
-    """Faces of one sampled frame and whether the detector saw them itself."""
-
-    faces: Detections
-    detected: bool
-
-
-def find_faces(
-    time_s: np.ndarray,
-    is_key: np.ndarray,
-    cut: np.ndarray,
-    look: Callable[[list[int]], list[Detections]],
-    params: DetectParams,
-    known: dict[int, Detections] | None = None,
-) -> list[FoundFaces]:
-    """Faces of all frames of a stretch that begins and ends with a key frame.
-
-    Args:
-        time_s, is_key, cut: the frames' times, key frames, and shot boundaries before them.
-        look: runs the detector on frames, given their positions.
-        params: for its ``interpolate_iou``.
-        known: frames already looked at, by position.
-    """
-    seen: dict[int, Detections] = dict(known or {})
-
-    def look_at(positions: list[int]) -> None:
-        new = [i for i in positions if i not in seen]
-        if new:
-            seen.update(zip(new, look(new), strict=True))
-
-    keys = np.flatnonzero(is_key).tolist()
-    look_at(keys)
-    between: dict[int, Detections] = {}
-    spans = [(a, b) for a, b in pairwise(keys) if b - a > 1 and not cut[b]]
-    while spans:
-        halved: list[tuple[int, int]] = []
-        for a, b in spans:
-            pairs = matched(seen[a].boxes_px, seen[b].boxes_px, params.interpolate_iou, rivalry=0.5)
-            if len(pairs) == len(seen[a]) == len(seen[b]):
-                for i in range(a + 1, b):
-                    length_s = time_s[b] - time_s[a]
-                    share = (time_s[i] - time_s[a]) / length_s if length_s > 0 else 0.0
-                    between[i] = interpolated(seen[a], seen[b], float(share), pairs)
-            else:
-                halved.append((a, b))
-        look_at([(a + b) // 2 for a, b in halved])
-        spans = [
-            (low, high) for a, b in halved for low, high in ((a, (a + b) // 2), ((a + b) // 2, b)) if high - low > 1
-        ]
-    return [FoundFaces(seen[i], True) if i in seen else FoundFaces(between[i], False) for i in range(len(time_s))]
 
 
 def _compute(params: DetectParams, inputs: Inputs, runtime: Runtime) -> Iterator[Chunk]:
@@ -245,38 +105,27 @@ def _compute(params: DetectParams, inputs: Inputs, runtime: Runtime) -> Iterator
     scale = min(1.0, params.max_side_px / max(footage.width_px, footage.height_px))
     detector = _detector(params, inputs, runtime, max(SMALLEST_SEARCHED_PX, params.min_face_px * scale))
     tracker = Tracker(min_iou=params.track_iou, gap_s=params.track_gap_s)
-    pictures: dict[int, np.ndarray] = {}
-
-    def look(positions: list[int]) -> list[Detections]:
-        found: list[Detections] = []
-        for start in range(0, len(positions), runtime.batch_size):
-            batch = [pictures[i] for i in positions[start : start + runtime.batch_size]]
-            height, width = batch[0].shape[:2]
-            for faces in detector.detect(batch):
-                full = faces.scaled(footage.width_px / width, footage.height_px / height)
-                found.append(without_duplicates(full, params.min_confidence))
-        return found
-
+    eyes = _FootageEyes(detector, (footage.width_px, footage.height_px), params.min_confidence, runtime.batch_size)
     read = first_face = start = 0
     known: dict[int, Detections] = {}
     for frame in read_frames(footage, segment, wanted=frozenset(index.tolist())):
         if frame.index != index[read]:
             break
-        pictures[read] = frame.rgb(params.max_side_px)
+        eyes.pictures[read - start] = frame.rgb(params.max_side_px)
         read += 1
         is_last = read == len(index)
         if not is_last and (not is_key[read - 1] or read - start < _WINDOW_FRAMES):
             continue
         window = slice(start, read)
-        found = find_faces(time_s[window], is_key[window], cut[window], _shifted(look, start), params, known)
+        found = find_faces(time_s[window], is_key[window], cut[window], eyes, params.interpolate_iou, known)
         # The last frame opens the next window, so that spans are the same wherever windows end.
         ready = found if is_last else found[:-1]
         table = _table(segment.index, first_face, index[window], time_s[window], cut[window], ready, tracker)
         first_face += table.num_rows
         yield {"faces": table}
-        start = read - 1
+        last, start = read - 1 - start, read - 1
         known = {0: found[-1].faces}
-        pictures = {start: pictures[start]}
+        eyes.keep_only(last)
         runtime.progress(read, len(index))
     if read < len(index):
         raise FootageChangedError(
@@ -286,8 +135,51 @@ def _compute(params: DetectParams, inputs: Inputs, runtime: Runtime) -> Iterator
         )
 
 
-def _shifted(look: Callable[[list[int]], list[Detections]], by: int) -> Callable[[list[int]], list[Detections]]:
-    return lambda positions: look([by + position for position in positions])
+@dataclass
+class _FootageEyes:
+    """`Eyes` for the frames held in memory: ``pictures`` by position, shrunk, uint8 RGB."""
+
+    detector: FaceDetector
+    size_px: tuple[int, int]
+    min_confidence: float
+    batch_size: int
+    pictures: dict[int, np.ndarray] = field(default_factory=dict)
+    _grays: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def keep_only(self, position: int) -> None:
+        """Forget all pictures but this one, which becomes the first."""
+        self.pictures, self._grays = {0: self.pictures[position]}, {}
+
+    def look(self, positions: list[int]) -> list[Detections]:
+        found: list[Detections] = []
+        for start in range(0, len(positions), self.batch_size):
+            batch = [self.pictures[i] for i in positions[start : start + self.batch_size]]
+            x, y = self._enlargement(batch[0])
+            found += [
+                without_duplicates(faces.scaled(x, y), self.min_confidence) for faces in self.detector.detect(batch)
+            ]
+        return found
+
+    def follow(
+        self, before: tuple[int, Detections], expected: tuple[int, Detections], after: tuple[int, Detections]
+    ) -> Detections | None:
+        enlargement = np.array(self._enlargement(self.pictures[expected[0]]), np.float32)
+        first, middle, last = (
+            Sight(self._gray(i), faces.boxes_px / np.tile(enlargement, 2)) for i, faces in (before, expected, after)
+        )
+        share = (expected[0] - before[0]) / (after[0] - before[0])
+        offsets = followed(first, middle, last, share)
+        return None if offsets is None else expected[1].moved(offsets.astype(np.float32) * enlargement)
+
+    def _gray(self, position: int) -> np.ndarray:
+        import cv2
+
+        if position not in self._grays:
+            self._grays[position] = cv2.cvtColor(self.pictures[position], cv2.COLOR_RGB2GRAY)
+        return self._grays[position]
+
+    def _enlargement(self, picture: np.ndarray) -> tuple[float, float]:
+        return self.size_px[0] / picture.shape[1], self.size_px[1] / picture.shape[0]
 
 
 def _detector(params: DetectParams, inputs: Inputs, runtime: Runtime, min_face_px: float) -> FaceDetector:

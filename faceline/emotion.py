@@ -13,13 +13,14 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from faceline.adapters.fer_cnn import EMOTIONS
 from faceline.measures import MEASURE_NAMES, compute_measures
 from faceline.stage import Chunk, Inputs, Payload, Runtime, Stage, StageParams
 
 if TYPE_CHECKING:
     from faceline.adapters.fer_cnn import EmotionModel
 
-EMOTION_NAMES: tuple[str, ...] = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+EMOTION_NAMES: tuple[str, ...] = EMOTIONS
 """Columns of the emotion scores, in the order of the network's outputs."""
 
 _CHUNK_FACES = 1024

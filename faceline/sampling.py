@@ -45,6 +45,9 @@ FACTS_SCHEMA = pa.schema(
 
 _ROWS_PER_CHUNK = 512
 
+#: Containers round timestamps to a millisecond at worst; the last tick may be missed by as much.
+_ROUNDING_S = Fraction(1, 1000)
+
 
 class SampleParams(StageParams):
     """How footage is sampled."""
@@ -77,7 +80,7 @@ def sampled(frames: Iterable[Frame], start_s: Fraction, fps: Fraction | None) ->
     """Choose frames by ticks at ``start_s + k / fps``.
 
     Each tick takes the frame nearest in time, the earlier one of two equally near; a frame that is nearest to several
-    ticks is taken once, for the nearest of them. Ticks lie between the first and the last frame. Whether a frame is
+    ticks is taken once, for the nearest of them. Ticks end half a frame after the last frame. Whether a frame is
     taken depends on it and its two neighbours alone, so that segments read with their neighbours choose as the whole
     footage does.
 
@@ -103,7 +106,8 @@ def sampled(frames: Iterable[Frame], start_s: Fraction, fps: Fraction | None) ->
             previous_s = held.time_s
         held = frame
     if held is not None:
-        tick = _tick(previous_s, held.time_s, held.time_s, start_s, fps)
+        shown_s = held.time_s - previous_s if previous_s is not None else Fraction(0)
+        tick = _tick(previous_s, held.time_s, held.time_s + shown_s + 2 * _ROUNDING_S, start_s, fps)
         if tick is not None:
             yield held, tick
 

@@ -60,6 +60,14 @@ def matched(first: np.ndarray, second: np.ndarray, min_iou: float, rivalry: floa
     return pairs
 
 
+def _apart(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distance of centres in mean sides, and ratio of sides (1 and more), of each pair: ``[n, m]`` each."""
+    a, b = first[:, None], second[None, :]
+    side_a, side_b = a[..., 2:].mean(-1), b[..., 2:].mean(-1)
+    step = np.linalg.norm((a[..., :2] + a[..., 2:] / 2) - (b[..., :2] + b[..., 2:] / 2), axis=-1)
+    return step / ((side_a + side_b) / 2), np.maximum(side_a / side_b, side_b / side_a)
+
+
 @dataclass
 class _Track:
     """A tracklet that may go on."""
@@ -117,24 +125,33 @@ class Tracker:
         self._active = [track for track in self._active if time_s - track.time_s <= self.gap_s]
         expected = np.array([track.predicted(time_s) for track in self._active]).reshape(-1, 4)
         numbers = np.full(len(boxes), -1, np.int64)
-        ended: set[int] = set()
         for i, j in matched(expected, boxes, self.min_iou, self.rivalry):
             self._active[i].extended(time_s, boxes[j])
             numbers[j] = self._active[i].number
         for i, j in self._leaps(time_s, expected, boxes, numbers):
             self._active[i].extended(time_s, boxes[j])
             numbers[j] = self._active[i].number
-        # A tracklet whose place is now taken by another face must not come back on top of it.
-        unseen = [i for i, track in enumerate(self._active) if track.number not in numbers]
-        if unseen and len(boxes):
-            taken = overlaps(expected[unseen], boxes).max(axis=1) >= self.min_iou
-            ended = {self._active[i].number for i, is_taken in zip(unseen, taken, strict=True) if is_taken}
-        self._active = [track for track in self._active if track.number not in ended]
+        self._end_doubtful(expected, boxes, numbers)
         for j in np.flatnonzero(numbers < 0):
             numbers[j] = self._next_number
             self._active.append(_Track(self._next_number, time_s, boxes[j], np.zeros(2)))
             self._next_number += 1
         return numbers
+
+    def _end_doubtful(self, expected: np.ndarray, boxes: np.ndarray, numbers: np.ndarray) -> None:
+        """End unseen tracklets that might come back as somebody else.
+
+        These are the ones whose place is taken by another face, and the ones near which a new face appears: it may be
+        theirs, and what reappears later at their place may not.
+        """
+        unseen = [i for i, track in enumerate(self._active) if track.number not in numbers]
+        if not unseen or not len(boxes):
+            return
+        is_taken = overlaps(expected[unseen], boxes).max(axis=1) >= self.min_iou
+        distance, _ = _apart(expected[unseen], boxes[numbers < 0])
+        is_doubtful = is_taken | (distance.min(axis=1, initial=np.inf) <= 2 * _FARTHEST_SIDES)
+        ended = {self._active[i].number for i, ends in zip(unseen, is_doubtful, strict=True) if ends}
+        self._active = [track for track in self._active if track.number not in ended]
 
     def _leaps(
         self, time_s: float, expected: np.ndarray, boxes: np.ndarray, numbers: np.ndarray
@@ -144,10 +161,7 @@ class Tracker:
         new = np.flatnonzero(numbers < 0).tolist()
         if not lost or not new:
             return []
-        a, b = expected[lost][:, None], boxes[new][None, :]
-        sides = (a[..., 2:].mean(-1) + b[..., 2:].mean(-1)) / 2
-        distance = np.linalg.norm((a[..., :2] + a[..., 2:] / 2) - (b[..., :2] + b[..., 2:] / 2), axis=-1) / sides
-        ratio = np.exp(np.abs(np.log(a[..., 2:].mean(-1) / b[..., 2:].mean(-1))))
+        distance, ratio = _apart(expected[lost], boxes[new])
         gaps_s = np.array([time_s - self._active[i].time_s for i in lost])[:, None]
         reach = np.minimum(_FARTHEST_SIDES, _FASTEST_SIDES_S * gaps_s)
         pairs = []

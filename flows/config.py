@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from faceline.errors import UsageError
 from faceline.stage import Stage, StageParams
 from flows.arguments import Arguments, option_name, split_arguments
-from flows.composition import Composer, composer, file_overrides
+from flows.composition import Composer, composer, file_overrides, set_value
 from flows.grid import TRIAL_SECTION, expand, expand_jobs, is_trial_option
 from flows.options import (
     SECTIONS,
@@ -188,7 +188,7 @@ class _Loading:
         except OmegaConfBaseException as error:
             raise UsageError(f"cannot resolve the configuration: {' '.join(str(error).split())}") from error
         for name, value in self._paths.items():
-            _set(tree, name, None if value == "null" else value)
+            set_value(tree, name, None if value == "null" else value)
         wrong: list[str] = []
         space = self._space(tree, wrong)
         checked = {
@@ -232,15 +232,12 @@ class _Loading:
         if trials is None:
             mine = [text for text in self.texts if is_trial_option(text.partition("=")[0])]
             trials = expand(self._hydra, [*space, *mine])
-        from omegaconf import OmegaConf
-
         found: dict[str, Trial] = {}
         unused = {text for overrides in trials for text in overrides}
         for overrides in trials:
-            composed, applied = self._hydra.with_values(overrides)
+            values, applied = self._hydra.section(TRIAL_SECTION, overrides)
             unused.difference_update(applied)
-            tree = cast("dict[str, Any]", OmegaConf.to_container(composed, resolve=True))
-            params = self._checked(TRIAL_SECTION, tree.get(TRIAL_SECTION) or {}, wrong)
+            params = self._checked(TRIAL_SECTION, values, wrong)
             if params is not None:
                 found.setdefault(params.model_dump_json(), Trial(applied, cast(StageParams, params)))
         wrong.extend(f"{text}: none of the chosen models has this option" for text in sorted(unused))
@@ -254,13 +251,6 @@ class _Loading:
         except ValidationError as error:
             wrong.extend(clause for clause in violations(section, model, error) if clause not in wrong)
             return None
-
-
-def _set(tree: dict[str, Any], name: str, value: Any) -> None:
-    *sections, leaf = name.split(".")
-    for section in sections:
-        tree = tree.setdefault(section, {})
-    tree[leaf] = value
 
 
 def _refuse(wrong: Sequence[str]) -> None:

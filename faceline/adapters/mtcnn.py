@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from faceline.detection import Detections
+from faceline.faces import Detections
 
 if TYPE_CHECKING:
     import torch

@@ -13,6 +13,11 @@ from pydantic import Field
 from faceline.anomaly.tail import Tail, block_maxima, fit_tail, memory_s
 from faceline.stage import StageParams
 
+ENOUGH_BLOCKS = 15
+"""Blocks are made shorter than asked for where the footage would give fewer of them."""
+
+SHORTEST_BLOCK_S = 0.5
+
 
 class EventParams(StageParams):
     """How scores become events."""
@@ -36,7 +41,9 @@ class EventParams(StageParams):
         0.7, ge=0, lt=1, description="two peaks are two events when the score falls below this share of the lower one"
     )
     block_s: float = Field(
-        1.5, gt=0, description="block length of the null distribution; raised to the memory of the score"
+        1.5,
+        gt=0,
+        description="block length of the null distribution; raised to the memory of the score, less in short footage",
     )
     keep: float = Field(0.5, gt=0.1, le=1, description="share of the quietest blocks that define the null distribution")
 
@@ -100,6 +107,8 @@ def null_distribution(
     if not known.any() or np.ptp(score[known]) <= 1e-9:
         return None
     block_s = max(params.block_s, memory_s(score, time_s, interval_s))
+    # Short footage: rather dependent blocks than none. On autocorrelated noise of 8 to 30 s this stays conservative.
+    block_s = max(min(block_s, known.sum() * interval_s / ENOUGH_BLOCKS), SHORTEST_BLOCK_S)
     return fit_tail(block_maxima(score, time_s, stretch, block_s), keep=params.keep, alpha=params.alpha)
 
 

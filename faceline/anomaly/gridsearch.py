@@ -19,14 +19,15 @@ from faceline.anomaly.selection import Choice, agreement, choose, combine, objec
 from faceline.anomaly.trial import SUMMARY_SCHEMA
 from faceline.stage import Chunk, Inputs, Payload, Runtime, Stage, StageParams
 
-TRIALS_SCHEMA = SUMMARY_SCHEMA
-for _field in (
-    pa.field("agreement", pa.float64()),
-    pa.field("objective", pa.float64()),
-    pa.field("rank", pa.int32()),
-    pa.field("chosen", pa.bool_()),
-):
-    TRIALS_SCHEMA = TRIALS_SCHEMA.append(_field)
+TRIALS_SCHEMA = pa.schema(
+    [
+        *SUMMARY_SCHEMA,
+        ("agreement", pa.float64()),
+        ("objective", pa.float64()),
+        ("rank", pa.int32()),
+        ("chosen", pa.bool_()),
+    ]
+)
 
 BRIEF_MODELS = ("iforest", "ocsvm", "lof")
 """Models whose score columns always exist; further ones add theirs behind them."""
@@ -77,8 +78,8 @@ class GridsearchParams(StageParams):
 
     select: Literal["best", "ensemble", "models", "all"] = Field(
         "ensemble",
-        description="what the final score is: that of the best trial, or the mean of the best trials (ensemble), of each"
-        " model's best (models), or of all",
+        description="what the final score is: that of the best trial, or the mean of the best trials (ensemble), of"
+        " each model's best (models), or of all",
     )
     share: float = Field(
         1 / 3, gt=0, le=1, description="share of the trials, from the best down, that select=ensemble averages"

@@ -75,7 +75,7 @@ class Basis:
             displacement: float32 [rows, columns, 2] on this basis' grid; must not fold.
             targets_px: float32 [h, w, 2], picture pixels.
         """
-        if not displacement.any():
+        if targets_px.size == 0 or not displacement.any():
             return targets_px
         down, right = np.gradient(displacement, self.step_px, axis=(0, 1))
         slopes = np.concatenate([right, down], axis=-1, dtype=np.float32)  # dux/dx, duy/dx, dux/dy, duy/dy

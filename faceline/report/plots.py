@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ BINS = 1200
 
 _WIDTH_IN = 11.0
 _LABELLED_EVENTS = 20
+_LABEL_CHARACTERS = 18
 
 
 def draw(
@@ -126,7 +128,7 @@ class _PersonFrame:
 
     def components(self) -> Figure:
         strips = [(label_of(name), floats(self.faces, name)) for name in self.findings.components]
-        return self._strips("identity embedding, UMAP components (no unit)", strips, None)
+        return self._strips("UMAP components of the faces embedded for identity (no unit)", strips, None)
 
     def expression(self) -> Figure:
         strips = leading_measures(self.findings, self.faces, self.events, most=8)
@@ -140,8 +142,9 @@ class _PersonFrame:
         for row, (axes, (label, values)) in enumerate(zip(rows, strips, strict=False)):
             self._shade(axes, numbered=row == 0)
             self._line(axes, values, BLUE, fill=limits is not None)
+            words = textwrap.fill(label, _LABEL_CHARACTERS)
             axes.text(
-                -0.045, 0.5, label, transform=axes.transAxes, ha="right", va="center", fontsize=9, parse_math=False
+                -0.045, 0.5, words, transform=axes.transAxes, ha="right", va="center", fontsize=9, parse_math=False
             )
             axes.tick_params(axis="y", labelsize=7)
             if limits:

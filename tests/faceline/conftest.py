@@ -9,6 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# No test may depend on how busy the machine is.
+settings.register_profile("faceline", deadline=None)
+settings.load_profile("faceline")
 
 #: Bits of the picture number, drawn as a row of black and white squares.
 _BITS = 12

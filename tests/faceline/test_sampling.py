@@ -32,7 +32,8 @@ def moments(gaps_ms, start_ms=0):
 
 def nearest_to_ticks(frames, fps):
     """The obvious way: every tick looks at every frame."""
-    start_s, end_s = frames[0].time_s, frames[-1].time_s
+    start_s, last_s = frames[0].time_s, frames[-1].time_s
+    end_s = last_s + (last_s - frames[-2].time_s) / 2 + Fraction(1, 1000)
     takers: dict[int, list[int]] = {}
     for tick in range(math.floor((end_s - start_s) * fps) + 1):
         at_s = start_s + tick / fps

@@ -28,13 +28,13 @@ def framed(picture: np.ndarray, x: int = 8, y: int = 6) -> np.ndarray:
 
 
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_same_frame_scores_nothing(seed):
     assert cut_score(framed(scene(seed)), framed(scene(seed))) == pytest.approx(0, abs=1e-5)
 
 
 @given(seeds=st.lists(st.integers(0, 10_000), min_size=2, max_size=2, unique=True))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_another_scene_is_a_cut_whichever_comes_first(seeds):
     a, b = (framed(scene(seed)) for seed in seeds)
     assert cut_score(a, b) >= THRESHOLD
@@ -42,14 +42,14 @@ def test_another_scene_is_a_cut_whichever_comes_first(seeds):
 
 
 @given(seed=st.integers(0, 10_000), dx=st.integers(-4, 4), dy=st.integers(-4, 4))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_motion_is_no_cut(seed, dx, dy):
     picture = scene(seed)
     assert cut_score(framed(picture), framed(picture, 8 + dx, 6 + dy)) < THRESHOLD
 
 
 @given(seed=st.integers(0, 10_000), gain=st.floats(0.6, 1.0), offset=st.floats(0, 40))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_lamp_is_no_cut(seed, gain, offset):
     dark = framed(scene(seed))
     lit = np.clip(dark * gain + offset, 0, 255).astype(np.uint8)

@@ -50,7 +50,6 @@ def test_a_contested_face_is_matched_to_nobody():
 
 
 @given(frames=st.lists(st.tuples(boxes, st.booleans()), max_size=12), step_s=st.floats(0.01, 1))
-@settings(deadline=None)
 def test_numbers_are_new_or_known_and_never_twice_in_a_frame(frames, step_s):
     tracker, again = Tracker(), Tracker()
     highest = -1
@@ -71,7 +70,7 @@ def test_numbers_are_new_or_known_and_never_twice_in_a_frame(frames, step_s):
 
 
 @given(seed=st.integers(0, 1000))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_the_order_of_boxes_does_not_matter(seed):
     rng = np.random.default_rng(seed)
     places = rng.uniform(0, 600, (4, 2))
@@ -105,7 +104,7 @@ def walk(tracker, paths, step_s=0.1, hidden=lambda i, person: False):
     hides=st.booleans(),
     step_s=st.sampled_from([0.04, 0.1, 0.2]),
 )
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=50)
 def test_people_who_cross_never_share_a_tracklet(speed, side, height, hides, step_s):
     """Two faces pass each other, one perhaps hidden while they overlap: every tracklet holds one person only."""
     frames = 60

@@ -85,7 +85,7 @@ def test_pictures_come_in_the_order_in_which_they_were_made(varied, read_number,
 
 
 @pytest.mark.parametrize("kind", ALL)
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(segment_s=st.fractions(min_value=Fraction(1, 10), max_value=Fraction(3), max_denominator=997))
 def test_segments_read_one_by_one_are_the_footage_read_through(varied, read_number, kind, segment_s):
     footage = open_footage(varied[kind])

@@ -79,6 +79,8 @@ def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Line:
     monkeypatch.setattr(sweep, "SWEPT", stages[:-1])
     monkeypatch.setattr(faceline.video, "open_footage", open_fake)
     monkeypatch.setattr(analyze, "finish", fake_finish)
+    # A stand-in has no code of its own.
+    monkeypatch.setattr("tasks.runner.code_digests", lambda stage: {stage.name: calls.code.get(stage.name, "as it is")})
     made = Line(tmp_path, calls)
 
     @contextlib.contextmanager

@@ -61,12 +61,14 @@ def open_fake(path: str | Path) -> FakeFootage:
 
 
 class Calls:
-    """What was computed, in order, and what shall go wrong."""
+    """What was computed, in order; what shall go wrong; and what each stage's code shall pass for."""
 
     def __init__(self) -> None:
         self.computed: list[str] = []
         self.errors: dict[str, list[Exception]] = {}
         self.pause_s = 0.0
+        self.echo_params = True
+        self.code: dict[str, str] = {}
 
     def names(self) -> list[str]:
         """Names of the stages computed since the last call, without segments and trials, each once."""
@@ -89,7 +91,10 @@ def _compute(stage: Stage, calls: Calls) -> Callable[[Any, Inputs, Runtime], Ite
             raise calls.errors[stage.name].pop(0)
         runtime.progress(0, 1)
         time.sleep(calls.pause_s)
-        seen: dict[str, Any] = {"params": params.model_dump(mode="json")}
+        # Without an echo, what a stage gives follows from its inputs alone, not from its code either.
+        seen: dict[str, Any] = {"params": params.model_dump(mode="json"), "code": calls.code.get(stage.name)}
+        if not calls.echo_params:
+            seen = {}
         for name in stage.inputs:
             seen[name] = hashlib.sha256("".join(inputs.table(name, "out")["seen"].to_pylist()).encode()).hexdigest()
         if stage.scope == "segment":

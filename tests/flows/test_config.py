@@ -109,7 +109,9 @@ def test_composing_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_group_choice_and_a_value_reach_the_parameters() -> None:
-    config = load_config(["embedder=dlib", "report.top_events=20", "runtime.threads=3", "gridsearch.select=best"], STAGES)
+    config = load_config(
+        ["embedder=dlib", "report.top_events=20", "runtime.threads=3", "gridsearch.select=best"], STAGES
+    )
     assert config.models.identity == "dlib"
     assert config.params["report"].top_events == 20  # type: ignore[attr-defined]
     assert config.params["gridsearch"].select == "best"  # type: ignore[attr-defined]
@@ -181,7 +183,10 @@ def test_a_file_of_ones_own_comes_before_the_command_line(tmp_path: Path) -> Non
         (["footage="], "footage= is empty"),
         (["sample.fps=("], "cannot read 'sample.fps=('"),
         (["anomaly.window_s=interval(1,2)"], "'anomaly.window_s=interval(1,2)': an interval has no end of values"),
-        (["gridsearch.space=['sample.fps=5,10']"], "gridsearch.space: 'sample.fps=5,10' is none of the anomaly options"),
+        (
+            ["gridsearch.space=['sample.fps=5,10']"],
+            "gridsearch.space: 'sample.fps=5,10' is none of the anomaly options",
+        ),
         (["gridsearch.space=5"], "gridsearch.space: must be a list of overrides"),
         (["hydra.run.dir=x"], "there is no option 'hydra.run.dir'"),
         (["anomaly.seed=range(0,20000)"], "the sweep has more than 10000 combinations"),
@@ -212,7 +217,16 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["plain.mp4", "two words.mp4", "a=b,c.mp4", "it's \"q\".mp4", "[x]{y}(z).mp4", "${oc.env:HOME}.mp4", "ünï 你.mp4", "~x"],
+    [
+        "plain.mp4",
+        "two words.mp4",
+        "a=b,c.mp4",
+        'it\'s "q".mp4',
+        "[x]{y}(z).mp4",
+        "${oc.env:HOME}.mp4",
+        "ünï 你.mp4",
+        "~x",
+    ],
 )
 def test_a_path_is_taken_as_it_is(name: str) -> None:
     assert load_config([f"footage={name}"], STAGES).footage == name

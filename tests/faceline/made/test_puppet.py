@@ -154,6 +154,13 @@ def test_camera_zooms_and_shifts(puppet: Puppet) -> None:
     np.testing.assert_allclose(rendered, [-0.1 * UNIT, 0], atol=1)
 
 
+def test_a_face_out_of_view_can_still_move(puppet: Puppet) -> None:
+    away = Camera(shift_x=4.3)
+    empty = puppet.render({}, away)
+    np.testing.assert_array_equal(puppet.render({**both("corner_up", 0.05), "jaw_open": 0.1}, away), empty)
+    assert puppet.landmarks_at({}, away)[:, 0].max() < 0
+
+
 def test_channels_are_all_known(puppet: Puppet) -> None:
     for action in ACTIONS.values():
         assert set(action) - {"lips_together"} <= set(puppet.channels)

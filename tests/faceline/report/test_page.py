@@ -232,7 +232,7 @@ def test_the_same_input_gives_the_same_page() -> None:
 
 def test_a_long_footage_stays_small() -> None:
     script = factory.Script(
-        length_s=1800, persons=(((0, 1800),), ((100, 900),)), events=[(1, 60 * i + 5, 60 * i + 7) for i in range(25)],
+        length_s=1200, persons=(((0, 1200),), ((100, 900),)), events=[(1, 60 * i + 5, 60 * i + 7) for i in range(19)],
         unknown_every=97, no_crop_every=31,
     )  # fmt: skip
     html = _html(factory.make(script))

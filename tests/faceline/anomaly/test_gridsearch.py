@@ -1,0 +1,146 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from faceline.anomaly.gridsearch import EVENTS_SCHEMA, GRIDSEARCH, TRIALS_SCHEMA, GridsearchParams, scores_schema
+from faceline.anomaly.trial import TRIAL, TrialParams
+from faceline.stage import MemoryInputs, Runtime, collect
+
+GRID = [
+    TrialParams(model={"name": name}, features=features)
+    for name in ("iforest", "ocsvm", "lof", "deviation")
+    for features in ("expressions", "all")
+]
+
+
+def with_trials(inputs, grid=GRID):
+    outs = [collect(TRIAL.compute(params, inputs, Runtime())) for params in grid]
+    trials = {("trial", name): pa.concat_tables([out[name] for out in outs]) for name in ("scores", "summary")}
+    return MemoryInputs({**inputs.payloads, **trials})
+
+
+def search(inputs, **params):
+    return collect(GRIDSEARCH.compute(GridsearchParams(**params), inputs, Runtime()))
+
+
+def frames(out):
+    return {name: table.to_pandas() for name, table in out.items()}
+
+
+def test_finds_the_bursts_of_everybody_and_little_else(make_scene):
+    scene = make_scene(bursts=((12.0, 30.0, 47.0), (20.0, 40.0)), unknown=3)
+    out = search(with_trials(scene.inputs))
+    assert out["trials"].schema == TRIALS_SCHEMA and out["events"].schema == EVENTS_SCHEMA
+    assert out["scores"].schema == scores_schema(["iforest", "ocsvm", "lof", "deviation"])
+    events = frames(out)["events"]
+    hits = 0
+    for person, bursts in scene.bursts.items():
+        peaks = events[events.person == person].peak_s
+        hits += sum(((peaks >= a - 0.5) & (peaks <= b + 0.5)).any() for a, b in bursts)
+    assert hits >= 4 and len(events) <= hits + 1
+    assert events["top_features"].str.contains("mouth opening \\+").all()
+    assert (events["flags"] == "").all()
+
+
+def test_tables_agree_with_each_other(make_scene):
+    inputs = with_trials(make_scene(bursts=((12.0, 30.0, 47.0), (20.0, 40.0)), unknown=3).inputs)
+    tables = frames(search(inputs))
+    scores, events, trials = tables["scores"], tables["events"], tables["trials"]
+    faces = inputs.table("align", "faces").to_pandas()
+    assert (scores[["segment", "face", "frame", "time_s"]] == faces[["segment", "face", "frame", "time_s"]]).all().all()
+    assert list(events["rank"]) == list(range(1, len(events) + 1))
+    assert list(events["p_value"]) == sorted(events["p_value"])
+    for event in events.itertuples():
+        mine = scores[scores.event == event.event]
+        assert (mine.person == event.person).all() and mine.is_anomaly.all() and mine.score.notna().all()
+        assert len(mine) == event.faces
+        assert mine.time_s.min() == event.start_s and mine.time_s.max() == event.end_s
+        peak = mine.loc[mine.score.idxmax()]
+        assert (peak.time_s, peak.frame, peak.segment, peak.face) == (
+            event.peak_s,
+            event.frame,
+            event.segment,
+            event.face,
+        )
+        assert peak.score >= peak.threshold
+    assert scores.is_anomaly.sum() == scores.event.notna().sum()
+    unknown = scores[scores.person.isna()]
+    assert len(unknown) == 3 and unknown.score.isna().all() and not unknown.is_anomaly.any()
+    for _, mine in trials.groupby("person"):
+        assert sorted(mine["rank"]) == list(range(1, len(GRID) + 1))
+        assert set(mine[mine.chosen]["rank"]) == set(range(1, 1 + round(len(GRID) / 3)))
+        assert mine.sort_values("rank").objective.is_monotonic_decreasing
+
+
+def test_model_columns_are_those_of_each_models_best_trial(make_scene):
+    inputs = with_trials(make_scene().inputs)
+    tables = frames(search(inputs))
+    every = inputs.table("trial", "scores").to_pandas()
+    for model, mine in tables["trials"].groupby("model"):
+        best = mine.sort_values("rank").trial.iloc[0]
+        np.testing.assert_allclose(tables["scores"][f"score_{model}"], every[every.trial == best].score)
+
+
+def test_best_takes_the_first_trial_alone(make_scene):
+    inputs = with_trials(make_scene().inputs)
+    tables = frames(search(inputs, select="best"))
+    best = tables["trials"].sort_values("rank").trial.iloc[0]
+    every = inputs.table("trial", "scores").to_pandas()
+    np.testing.assert_allclose(tables["scores"].score, np.clip(every[every.trial == best].score, None, 30), atol=1e-4)
+
+
+def test_the_order_of_trials_does_not_matter(make_scene):
+    inputs = make_scene().inputs
+    here, there = (search(with_trials(inputs, grid)) for grid in (GRID, GRID[::-1]))
+    assert here["events"].equals(there["events"]) and here["scores"].equals(there["scores"])
+
+
+def test_no_event_reaches_over_a_cut_or_rests_on_masked_faces(make_scene):
+    scene = make_scene(bursts=((12.0, 30.0, 47.0),), cuts_s=[30.0], hidden_s=[(46.0, 48.0)], duration_s=90)
+    tables = frames(search(with_trials(scene.inputs)))
+    for event in tables["events"].itertuples():
+        assert not event.start_s < 30.0 - 1e-6 < event.end_s
+        assert not 46.0 <= event.peak_s <= 48.0
+    masked = tables["scores"].time_s.between(46.0, 48.0)
+    assert not tables["scores"].is_anomaly[masked].any()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_nothing_unusual_gives_nothing(make_scene, seed):
+    out = search(with_trials(make_scene(bursts=((),), seed=seed, duration_s=90).inputs), events={"alpha": 0.05})
+    assert out["events"].num_rows <= 1
+
+
+def test_too_little_footage_gives_no_events_and_no_threshold(make_scene):
+    tables = frames(search(with_trials(make_scene(bursts=((),), duration_s=2).inputs)))
+    assert len(tables["events"]) == 0 and tables["scores"].threshold.isna().all()
+    assert tables["trials"]["rank"].isna().all() and not tables["trials"].chosen.any()
+
+
+def test_nobody_gives_empty_tables_with_their_schema(make_scene):
+    inputs = make_scene(duration_s=5).inputs
+    payloads = {key: value[:0] for key, value in inputs.payloads.items() if isinstance(value, np.ndarray)}
+    payloads |= {key: value.slice(0, 0) for key, value in inputs.payloads.items() if isinstance(value, pa.Table)}
+    payloads["sample", "frames"] = inputs.table("sample", "frames")
+    out = search(with_trials(MemoryInputs(payloads)))
+    assert out["events"].schema == EVENTS_SCHEMA and out["trials"].schema == TRIALS_SCHEMA
+    assert [out[name].num_rows for name in ("trials", "scores", "events")] == [0, 0, 0]
+
+
+def test_max_events_limits_each_person(make_scene):
+    inputs = with_trials(make_scene(bursts=((12.0, 30.0, 47.0), (20.0, 40.0))).inputs)
+    events = frames(search(inputs, events={"max_events": 1}))["events"]
+    assert events.groupby("person").size().max() == 1
+
+
+def test_light_that_changes_with_an_event_is_flagged(make_scene):
+    inputs = with_trials(make_scene().inputs)
+    faces = inputs.table("align", "faces")
+    time_s = faces["time_s"].to_numpy()
+    luma = np.where(np.abs(time_s - 30.0) < 1.0, 200.0, 120.0) + np.sin(time_s)
+    column = faces.column_names.index("luma_mean")
+    payloads = {**inputs.payloads, ("align", "faces"): faces.set_column(column, "luma_mean", pa.array(luma))}
+    events = frames(search(MemoryInputs(payloads)))["events"]
+    at_thirty = (events.peak_s - 30.0).abs() < 1.0
+    assert (events[at_thirty].flags == "light changed").all() and at_thirty.any()
+    assert (events[~at_thirty].flags == "").all()

@@ -1,0 +1,153 @@
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pydantic import ValidationError
+
+from faceline.anomaly.trial import SCORES_SCHEMA, SUMMARY_SCHEMA, TRIAL, TrialParams, trial_id
+from faceline.stage import MemoryInputs, Runtime, collect
+
+
+def run(inputs, **params):
+    return collect(TRIAL.compute(TrialParams(**params), inputs, Runtime()))
+
+
+def one(table):
+    assert table.num_rows == 1
+    return table.to_pylist()[0]
+
+
+@pytest.fixture(params=["iforest", "ocsvm", "lof", "deviation"])
+def model(request):
+    return {"name": request.param}
+
+
+def test_scores_bursts_highest_and_keeps_to_the_schema(make_scene, model):
+    scene = make_scene()
+    out = run(scene.inputs, model=model)
+    assert out["scores"].schema == SCORES_SCHEMA and out["summary"].schema == SUMMARY_SCHEMA
+    score, time_s = (out["scores"][c].to_numpy() for c in ("score", "time_s"))
+    for a, b in scene.bursts[1]:
+        inside = (time_s >= a - 0.5) & (time_s <= b + 0.5)
+        assert score[inside].max() > np.quantile(score[~inside], 0.98)
+    assert np.median(score) == pytest.approx(0, abs=1e-6)
+    assert 1.4826 * np.median(np.abs(score)) == pytest.approx(1, rel=1e-5)
+    row = one(out["summary"])
+    assert row["state"] == "ok" and row["rows"] == row["scored"] == 600
+    assert 0 < row["injection"] <= 1 and -1 <= row["stability"] <= 1
+    assert row["blocks"] == "emotions+measures"
+
+
+@pytest.mark.parametrize("features", ["components", "embeddings", "all"])
+def test_every_feature_set_gives_scores(make_scene, features):
+    out = run(make_scene().inputs, features=features, model={"name": "deviation"})
+    assert one(out["summary"])["state"] == "ok" and out["scores"]["score"].null_count == 0
+
+
+def test_people_are_judged_by_their_own_usual(make_scene):
+    quiet, lively = (12.0,), ()
+    out = run(make_scene(bursts=(quiet, lively)).inputs, model={"name": "deviation"})
+    frame = out["scores"].to_pandas()
+    assert list(out["summary"]["person"].to_pylist()) == [1, 2]
+    for person in (1, 2):
+        mine = frame[frame.person == person].score
+        assert len(mine) == 600 and np.median(mine) == pytest.approx(0, abs=1e-6)
+
+
+def test_masked_faces_have_no_score_and_are_counted(make_scene):
+    out = run(make_scene(hidden_s=[(20.0, 21.95)]).inputs, model={"name": "deviation"})
+    frame = out["scores"].to_pandas()
+    hidden = frame.time_s.between(20.0 - 1e-6, 21.96)
+    assert frame.score[hidden].isna().all() and frame.score[frame.time_s < 19].notna().all()
+    assert one(out["summary"])["masked_no_face"] == 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ({"duration_s": 2.0, "bursts": ((),)}, "too few usable faces"),
+        ({"duration_s": 30.0, "bursts": ((),), "hidden_s": [(0.0, 28.0)]}, "too few usable faces"),
+    ],
+)
+def test_too_little_of_a_person_says_so(make_scene, changes, state):
+    out = run(make_scene(**changes).inputs)
+    assert one(out["summary"])["state"] == state
+    assert out["scores"]["score"].null_count == out["scores"].num_rows
+    assert one(out["summary"])["injection"] is None
+
+
+def test_a_window_longer_than_the_footage_says_so(make_scene):
+    out = run(make_scene(duration_s=20, bursts=((),)).inputs, window_s=120.0)
+    assert one(out["summary"])["state"] == "too few covered windows"
+
+
+def test_nobody_gives_empty_tables(make_scene):
+    scene = make_scene(duration_s=5)
+    payloads = dict(scene.inputs.payloads)
+    persons = payloads["cluster", "persons"]
+    nobody = pa.nulls(persons.num_rows, pa.int32())
+    payloads["cluster", "persons"] = persons.set_column(persons.column_names.index("person"), "person", nobody)
+    out = run(MemoryInputs(payloads))
+    assert out["scores"].schema == SCORES_SCHEMA and out["scores"].num_rows == 0
+    assert out["summary"].schema == SUMMARY_SCHEMA and out["summary"].num_rows == 0
+
+
+def test_is_reproducible(make_scene):
+    inputs = make_scene().inputs
+    assert run(inputs)["scores"].equals(run(inputs)["scores"])
+    assert not run(inputs)["scores"].equals(run(inputs, seed=1)["scores"])
+
+
+def test_when_the_footage_starts_does_not_matter(make_scene):
+    here = run(make_scene(duration_s=30, bursts=((12.0,),)).inputs, model={"name": "deviation"})["scores"]
+    later = run(make_scene(duration_s=30, bursts=((12.0,),), start_s=1234.5).inputs, model={"name": "deviation"})
+    np.testing.assert_allclose(here["score"].to_numpy(), later["scores"]["score"].to_numpy(), atol=1e-4)
+
+
+def test_order_of_rows_in_the_tables_does_not_matter(make_scene):
+    scene = make_scene(duration_s=30, bursts=((12.0,),))
+    order = np.random.default_rng(0).permutation(scene.inputs.table("align", "faces").num_rows)
+    payloads = {
+        key: value
+        if key[0] == "sample"
+        else value.take(pa.array(order))
+        if isinstance(value, pa.Table)
+        else value[order]
+        for key, value in scene.inputs.payloads.items()
+    }
+    here, there = (run(i, model={"name": "deviation"})["scores"] for i in (scene.inputs, MemoryInputs(payloads)))
+    np.testing.assert_allclose(here["score"].to_numpy(), there["score"].to_numpy(), atol=1e-5)
+
+
+def test_trial_ids_are_readable_and_tell_parameters_apart():
+    base = TrialParams()
+    assert trial_id(base).startswith("iforest-expressions-1s-")
+    others = [
+        TrialParams(seed=1),
+        TrialParams(window_s=2),
+        TrialParams(model={"name": "iforest", "n_estimators": 50}),
+        TrialParams(model={"name": "lof"}),
+    ]
+    assert len({trial_id(p) for p in [base, *others]}) == 5
+    assert trial_id(TrialParams(window_s=0.5)).split("-")[2] == "0.5s"
+
+
+def test_params_are_told_in_the_summary(make_scene):
+    row = one(run(make_scene(duration_s=10, bursts=((),)).inputs, model={"name": "lof"})["summary"])
+    assert TrialParams.model_validate(json.loads(row["params"])) == TrialParams(model={"name": "lof"})
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"model": {"name": "lof", "nu": 0.1}},
+        {"model": {"name": "nope"}},
+        {"window_s": 0},
+        {"features": "faces"},
+        {"x": 1},
+    ],
+)
+def test_wrong_parameters_are_refused(bad):
+    with pytest.raises(ValidationError):
+        TrialParams.model_validate(bad)
