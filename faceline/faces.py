@@ -34,6 +34,10 @@ class Detections:
         index = np.asarray(order, np.int64)
         return Detections(self.boxes_px[index], self.confidence[index], self.points_px[index])
 
+    def ordered(self) -> Detections:
+        """The same faces from left to right."""
+        return self.taken(np.lexsort((self.boxes_px[:, 1], self.boxes_px[:, 0])))
+
     def moved(self, offsets_px: np.ndarray) -> Detections:
         """The same faces, each moved by its row of ``[n, 2]`` pixels."""
         boxes = self.boxes_px.copy()
@@ -72,7 +76,7 @@ def without_duplicates(found: Detections, min_confidence: float = 0.0) -> Detect
         iou = overlaps(found.boxes_px[[index]], found.boxes_px[kept])[0]
         if not np.any((iou > 0.5) | (apart < 0.2 * width)):
             kept.append(index)
-    return found.taken(sorted(kept, key=lambda i: (float(found.boxes_px[i, 0]), float(found.boxes_px[i, 1]))))
+    return found.taken(kept).ordered()
 
 
 def interpolated(before: Detections, after: Detections, share: float) -> Detections:

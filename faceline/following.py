@@ -19,6 +19,9 @@ _SEARCH_PX = 2 * _FACE_PX
 #: Least correlation of the better of the two comparisons; true places reach 0.75 to 0.99.
 _LEAST_AGREEMENT = 0.7
 
+#: A patch with less contrast (standard deviation, 0 to 255) looks the same everywhere.
+_LEAST_CONTRAST = 4.0
+
 #: Farthest that the places found from before and from after may lie apart, in sides.
 _FARTHEST_APART = 0.15
 
@@ -62,20 +65,26 @@ def followed(before: Sight, expected: Sight, after: Sight, share: float) -> np.n
 
 
 def _found(known: np.ndarray, known_box: np.ndarray, frame: np.ndarray, box: np.ndarray) -> tuple[np.ndarray, float]:
-    """Where the face in ``known_box`` lies in ``frame``: offset from the centre of ``box`` in sides, and agreement."""
+    """Where the face in ``known_box`` lies in ``frame``: offset from the centre of ``box`` in sides, and agreement.
+
+    The agreement is 0 where the best place lies on the rim of what is searched: the true one may lie beyond.
+    """
     import cv2
 
-    agreement = cv2.matchTemplate(_cut(frame, box, _SEARCH_PX), _cut(known, known_box, _FACE_PX), cv2.TM_CCOEFF_NORMED)
+    face = _cut(known, known_box, _FACE_PX)
+    if face.std() < _LEAST_CONTRAST:
+        return np.zeros(2), 0.0
+    agreement = cv2.matchTemplate(_cut(frame, box, _SEARCH_PX), face, cv2.TM_CCOEFF_NORMED)
     _, best, _, (x, y) = cv2.minMaxLoc(agreement)
+    if not (0 < x < agreement.shape[1] - 1 and 0 < y < agreement.shape[0] - 1):
+        return np.zeros(2), 0.0
     centre = (agreement.shape[0] - 1) / 2
     offset = np.array([x + _vertex(agreement[y, :], x), y + _vertex(agreement[:, x], y)]) - centre
     return offset / _FACE_PX, float(best)
 
 
 def _vertex(values: np.ndarray, peak: int) -> float:
-    """Position of the parabola's vertex through a maximum and its two neighbours, relative to it; 0 at an edge."""
-    if not 0 < peak < len(values) - 1:
-        return 0.0
+    """Position of the vertex of the parabola through a maximum and its two neighbours, relative to the maximum."""
     left, middle, right = (float(value) for value in values[peak - 1 : peak + 2])
     bend = left - 2 * middle + right
     return 0.5 * (left - right) / bend if bend < 0 else 0.0

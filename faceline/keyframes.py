@@ -120,5 +120,5 @@ def _filled(
         faces = eyes.follow((a, before), (i, expected), (b, after)) if len(pairs) else expected
         if faces is None:
             return i
-        filled[i] = faces
+        filled[i] = faces.ordered()
     return filled

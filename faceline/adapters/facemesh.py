@@ -213,7 +213,7 @@ def _square_from_mesh(mesh: np.ndarray) -> np.ndarray:
 
 
 def _open_graph(min_presence: float) -> tuple[Any, Any]:
-    from google.protobuf import text_format  # type: ignore[import-untyped]
+    from google.protobuf import text_format
     from mediapipe.framework import calculator_pb2
     from mediapipe.framework.formats import rect_pb2
     from mediapipe.python.solution_base import SolutionBase

@@ -10,38 +10,44 @@ from faceline.anomaly.events import Event
 from faceline.anomaly.features import Block
 from faceline.anomaly.rows import PersonRows
 
-NEAR_S = 0.5
+NEAR_S = 0.3
 """Faces of the event within so many seconds of its peak are looked at."""
+
+RUN = 3
+"""A departure is the mean over so many faces in a row, so that one misread face explains nothing."""
 
 LEAST = 1.0
 """Departures below so many baseline units (about a standard deviation) are not worth naming."""
 
 
-def top_features(
-    event: Event, blocks: Sequence[Block], rows: PersonRows, words: Mapping[str, str], count: int = 3
-) -> str:
-    """For example ``"mouth opening +5.2, fear +3.1"``: what departed most, in baseline units with direction.
+def departures(event: Event, blocks: Sequence[Block], rows: PersonRows) -> dict[str, float]:
+    """How far each feature departs near the event's peak, in baseline units with direction, by column.
 
-    The departure of a feature is its median over the event's faces near the peak, in robust standard deviations of
-    the person's own footage (after head pose is taken out). Emotions are compared on their logarithms. The largest
-    is always named, up to `count` further ones if they exceed `LEAST`; empty when the event has no expressions.
+    Of all runs of `RUN` faces of the event near its peak (fewer where there are fewer), the one whose mean lies
+    farthest from the baseline counts. Emotions are on their logarithms; what pose, light and size explain is out of
+    all features already. Empty when the event has no expressions.
     """
     near = np.arange(event.start, event.end + 1)
     near = near[np.abs(rows.time_s[near] - rows.time_s[event.peak]) <= NEAR_S + 1e-6]
-    departures: list[tuple[float, str]] = []
+    found: dict[str, float] = {}
     for block in blocks:
-        there = near[block.present[near]]
-        if len(there):
-            values = np.median(block.x[there], axis=0)
-            departures += [
-                (float(v), words.get(c, c.replace("_", " "))) for v, c in zip(values, block.columns, strict=True)
-            ]
-    departures.sort(key=lambda d: -abs(d[0]))
-    named: dict[str, float] = {}
-    for value, word in departures:
-        if len(named) < count and word not in named and (not named or abs(value) >= LEAST):
-            named[word] = value
-    return ", ".join(f"{word} {value:+.1f}" for word, value in named.items())
+        x = block.x[near[block.present[near]]]
+        if len(x):
+            width = min(RUN, len(x))
+            means = np.lib.stride_tricks.sliding_window_view(x, width, axis=0).mean(axis=-1)
+            strongest = np.abs(means).argmax(axis=0)
+            found |= {c: float(means[strongest[j], j]) for j, c in enumerate(block.columns)}
+    return found
+
+
+def top_features(departures: Mapping[str, float], words: Mapping[str, str], count: int = 3) -> str:
+    """For example ``"mouth opening +5.2, fear +3.1"``: what departed most, in words.
+
+    The largest is always named, up to `count` in all if they exceed `LEAST`.
+    """
+    ordered = sorted(departures.items(), key=lambda item: -abs(item[1]))
+    named = [item for i, item in enumerate(ordered[:count]) if i == 0 or abs(item[1]) >= LEAST]
+    return ", ".join(f"{words.get(column, column.replace('_', ' '))} {value:+.1f}" for column, value in named)
 
 
 def measure_words() -> dict[str, str]:

@@ -29,6 +29,11 @@ class EventParams(StageParams):
         description="largest p-value of a reported event: the chance that footage of this length without any anomaly"
         " gives one",
     )
+    min_score: float = Field(
+        3.5,
+        ge=0,
+        description="least robust z of a peak, however quiet the rest is (Iglewicz & Hoaglin 1993 take 3.5 as the mark)",
+    )
     max_events: int = Field(50, ge=0, description="at most so many events per person, the most unusual ones")
     min_duration_s: float = Field(0.1, ge=0, description="shorter events are dropped")
     min_gap_s: float = Field(
@@ -86,7 +91,7 @@ def cut_events(
     tail = null_distribution(score, time_s, stretch, interval_s, params)
     if tail is None:
         return Cutting((), float("nan"))
-    threshold = max(tail.level(params.alpha), 1e-9)
+    threshold = max(tail.level(params.alpha), params.min_score, 1e-9)
     known = np.flatnonzero(np.isfinite(score))
     bridge_s = max(params.min_gap_s, 2.5 * interval_s)
     spans: list[tuple[int, int, int]] = []

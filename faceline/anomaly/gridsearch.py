@@ -11,7 +11,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from faceline.anomaly.confounds import CONFOUNDS, confound_flags
-from faceline.anomaly.drivers import measure_words, top_features
+from faceline.anomaly.drivers import departures, measure_words, top_features
 from faceline.anomaly.events import Cutting, Event, EventParams, cut_events
 from faceline.anomaly.features import build_blocks, table_columns
 from faceline.anomaly.rows import MaskParams, PersonRows, people_rows
@@ -85,9 +85,23 @@ class GridsearchParams(StageParams):
         1 / 3, gt=0, le=1, description="share of the trials, from the best down, that select=ensemble averages"
     )
     events: EventParams = Field(default_factory=EventParams, description="how scores become events")
+    min_departure: float = Field(
+        3.0,
+        ge=0,
+        description="an event has to show: some emotion or measure departs by so many baseline units near its peak; what"
+        " only embeddings or components notice is light, focus or identity more often than expression. 0 takes all",
+    )
     masks: MaskParams = Field(
         default_factory=MaskParams, description="which faces may carry an event; as in the trials"
     )
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """An event and what departed in it, by column."""
+
+    event: Event
+    departures: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -98,7 +112,8 @@ class _Findings:
     trials: list[dict[str, object]]
     per_model: dict[str, np.ndarray]
     score: np.ndarray
-    cutting: Cutting
+    threshold: float
+    found: tuple[_Finding, ...]
 
 
 def compute(params: GridsearchParams, inputs: Inputs, runtime: Runtime) -> Iterator[Chunk]:
@@ -109,7 +124,8 @@ def compute(params: GridsearchParams, inputs: Inputs, runtime: Runtime) -> Itera
     score_of = _ScoresByTrial(inputs)
     findings = []
     for done, rows in enumerate(people):
-        findings.append(_search(rows, [s for s in summary if s["person"] == rows.person], score_of, params))
+        mine = [s for s in summary if s["person"] == rows.person]
+        findings.append(_search(rows, mine, score_of, params, inputs))
         runtime.progress(done + 1, len(people))
     events, event_of_row = _ranked_events(findings, inputs)
     trials = [row for found in findings for row in found.trials]
@@ -121,7 +137,11 @@ def compute(params: GridsearchParams, inputs: Inputs, runtime: Runtime) -> Itera
 
 
 def _search(
-    rows: PersonRows, summary: list[dict[str, object]], score_of: _ScoresByTrial, params: GridsearchParams
+    rows: PersonRows,
+    summary: list[dict[str, object]],
+    score_of: _ScoresByTrial,
+    params: GridsearchParams,
+    inputs: Inputs,
 ) -> _Findings:
     summary = sorted(summary, key=lambda s: str(s["trial"]))
     names, models = [str(s["trial"]) for s in summary], [str(s["model"]) for s in summary]
@@ -140,7 +160,13 @@ def _search(
     firsts: dict[str, np.ndarray] = {}
     for i in choice.order:
         firsts.setdefault(models[i], scores[i])
-    return _Findings(rows, _trial_rows(summary, agree, value, choice), firsts, score, cutting)
+    # A face too small for a mesh has no expressions to show: then there is nothing to ask for.
+    blocks = build_blocks(inputs, rows, "expressions") if cutting.events else []
+    found = [_Finding(event, departures(event, blocks, rows)) for event in cutting.events]
+    shown = tuple(
+        f for f in found if not blocks or max(map(abs, f.departures.values()), default=0) >= params.min_departure
+    )
+    return _Findings(rows, _trial_rows(summary, agree, value, choice), firsts, score, cutting.threshold, shown)
 
 
 def _trial_rows(
@@ -195,12 +221,11 @@ def _ranked_events(
     findings: Sequence[_Findings], inputs: Inputs
 ) -> tuple[list[dict[str, object]], dict[tuple[int, int], int]]:
     """Rows of events.parquet by rank over all persons, and (person, position in the cutting) → event number."""
-    found = [(f, i, event) for f in findings for i, event in enumerate(f.cutting.events)]
+    found = [(f, i, one.event) for f in findings for i, one in enumerate(f.found)]
     found.sort(key=lambda e: (e[2].p_value, -e[2].score, e[0].rows.person, e[2].peak))
     faces = inputs.table("align", "faces", ("segment", "face", "frame", *CONFOUNDS))
     confounds = dict(zip(CONFOUNDS, table_columns(faces, tuple(CONFOUNDS)).T, strict=True))
     words = measure_words() if found else {}
-    blocks = {f.rows.person: build_blocks(inputs, f.rows, "expressions") for f in findings if f.cutting.events}
     rows, numbers = [], {}
     for number, (f, i, event) in enumerate(found):
         peak = int(f.rows.index[event.peak])
@@ -217,7 +242,7 @@ def _ranked_events(
                 "score": event.score,
                 "p_value": event.p_value,
                 "quality": _null(f.rows.quality[event.peak]),
-                "top_features": top_features(event, blocks[f.rows.person], f.rows, words),
+                "top_features": top_features(f.found[i].departures, words),
                 "flags": confound_flags(event, usual),
                 "frame": faces["frame"][peak].as_py(),
                 "segment": faces["segment"][peak].as_py(),
@@ -247,10 +272,10 @@ def _scores_table(
     for found in findings:
         index = found.rows.index
         floats["score"][index] = found.score
-        floats["threshold"][index] = found.cutting.threshold
+        floats["threshold"][index] = found.threshold
         for model, score in found.per_model.items():
             floats[f"score_{model}"][index] = score
-        for i, event in enumerate(found.cutting.events):
+        for i, event in enumerate(f.event for f in found.found):
             inside = index[event.start : event.end + 1][_scored(found, event)]
             anomaly[inside] = True
             event_number[inside] = event_of_row[found.rows.person, i]

@@ -8,7 +8,7 @@ Two things keep this honest on real footage:
 
 - *Anomalies must not set the standard they are judged by.* Only the lower part of the block maxima is fitted (the rest
   counts as censored, type II), and blocks found significant are removed before the next look (step-down, in the manner
-  of Rosner 1983 and Romano & Wolf 2005).
+  of Rosner 1983 and Romano & Wolf 2005), though never more than half of the censored ones.
 - *A fit to few blocks is uncertain.* Since location and scale are linear in the ordered maxima, the distribution of the
   standardised largest maximum is free of parameters and depends on the numbers of blocks alone; it is simulated with
   the same estimator, so that short footage asks for larger departures by itself.
@@ -84,17 +84,19 @@ def fit_tail(maxima: np.ndarray, *, keep: float, alpha: float) -> Tail | None:
         alpha: blocks whose maximum has a smaller p-value are removed, and the rest is fitted again.
     """
     maxima = np.sort(maxima[np.isfinite(maxima)])
-    tail = None
-    while len(maxima) >= MIN_BLOCKS:
-        kept = max(int(np.ceil(keep * len(maxima))), 4)
+    if len(maxima) < MIN_BLOCKS:
+        return None
+    # The same lowest maxima carry every look: only how many lie above them changes as anomalies are taken away.
+    kept = max(int(np.ceil(keep * len(maxima))), 4)
+    fewest = kept + max(1, (len(maxima) - kept) // 2)
+    while True:
         location, scale = _fit(maxima[None, :kept], len(maxima))[0]
         spread = max(float(scale), 1e-9 * max(1.0, abs(float(location))))
         tail = Tail(float(location), spread, len(maxima), kept, _pivots(len(maxima), kept))
         usual = maxima[maxima < tail.level(alpha)]
-        if len(usual) == len(maxima) or len(usual) < MIN_BLOCKS:
-            break
+        if len(usual) == len(maxima) or len(usual) < fewest:
+            return tail
         maxima = usual
-    return tail
 
 
 def block_maxima(score: np.ndarray, time_s: np.ndarray, stretch: np.ndarray, block_s: float) -> np.ndarray:

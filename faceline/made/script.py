@@ -157,7 +157,7 @@ def default_demo_script(duration_s: float = 75.0) -> Script:
             Burst(person=2, kind="one_sided", start_s=58.0 * k),
         ),
         confounds=(
-            Confound(kind="light", start_s=12.0 * k, end_s=20.0 * k, person=1, strength=0.5),
+            Confound(kind="light", start_s=12.0 * k, end_s=20.0 * k, person=1, strength=0.3),
             Confound(kind="turn", start_s=50.0 * k, end_s=54.0 * k, person=2, strength=0.5),
             Confound(kind="zoom", start_s=38.0 * k + 3, end_s=47.0 * k, person=1, strength=0.5),
         ),

@@ -275,21 +275,15 @@ def test_neither_order_of_rows_nor_numbers_of_tracklets_matter(
 
 
 @settings(max_examples=40, deadline=None)
-@given(rows=footages)
-def test_a_tracklet_shown_again_later_is_the_same_person(
-    rows: list[tuple[int, int, int, float, float, int, bool, bool]],
-) -> None:
-    """Duplicates at another time, in other frames, change nothing but the counts."""
-    rows = [(*row[:3], 0.05, 0.9, 1, False, True) for row in rows]
-    faces = _made(rows)
+@given(people=st.lists(st.tuples(st.integers(0, 60), st.integers(6, 25)), min_size=1, max_size=6))
+def test_footage_shown_twice_has_the_same_persons(people: list[tuple[int, int]]) -> None:
+    """Duplicates at another time, in other frames, belong to the person they are copies of."""
+    faces = together(*(tracklet(who, who, start, count, x_px=100.0 * who) for who, (start, count) in enumerate(people)))
     later = replace(faces, track=faces.track + 100, frame=faces.frame + 1000, time_s=faces.time_s + 100.0)
-    both = find_persons(together(faces, later), SCALE, PARAMS)
-    once, again = np.split(both.person, 2)
-    assert len(set(zip(once[once > 0].tolist(), again[once > 0].tolist(), strict=True))) >= 1 or not (once > 0).any()
-    for track in np.unique(faces.track):
-        piece = faces.track == track
-        if (once[piece] > 0).all() and (again[piece] > 0).all() and len({row[0] for row in rows}) == len(rows):
-            assert set(once[piece]) == set(again[piece])
+    result = find_persons(together(faces, later), SCALE, PARAMS)
+    once, again = np.split(result.person, 2)
+    assert result.count == len(people)
+    assert np.array_equal(once, again) and (once > 0).all()
 
 
 # --- linkage ---------------------------------------------------------------------------------------------------------

@@ -3,24 +3,36 @@ Prefect: they walk the pipeline in this thread, as a fully cached run does."""
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from faceline.stages import STAGES
 from flows import analyze, plan
-from flows.config import load_config
+from flows.config import Config, load_config
 from flows.console import Lines
 from flows.job import Job, prepare
+from flows.options import StoreOptions
 from flows.walk import Planned, Stopped, Walk, start_here
 from flows.walk import plan as planned_of
 from tests.flows.conftest import Line
 
 
+@functools.cache
+def composed(overrides: tuple[str, ...]) -> Config:
+    """Composing costs half a second, and most tests want the same few configurations."""
+    return load_config(["gridsearch=small", *overrides], STAGES)
+
+
 def make(line: Line, *overrides: str, footage: Path | None = None) -> Job:
-    return prepare(load_config(line.arguments(*overrides, footage=footage), analyze.STAGES), analyze.STAGES)
+    config = composed(overrides).for_footage(str(footage or line.footage()), str(line.folder / "results"))
+    store = StoreOptions(root=str(line.folder / "artifacts"))
+    return prepare(replace(config, options={**config.options, "store": store}), analyze.STAGES)
 
 
 def run(line: Line, *overrides: str, footage: Path | None = None) -> dict[str, tuple[str, str]]:

@@ -33,7 +33,7 @@ class Scene:
     bursts: dict[int, list[tuple[float, float]]]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_scene() -> Callable[..., Scene]:
     return build_scene
 

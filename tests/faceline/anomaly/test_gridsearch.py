@@ -1,5 +1,6 @@
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from faceline.anomaly.gridsearch import EVENTS_SCHEMA, GRIDSEARCH, TRIALS_SCHEMA, GridsearchParams, scores_schema
@@ -7,9 +8,12 @@ from faceline.anomaly.trial import TRIAL, TrialParams
 from faceline.stage import MemoryInputs, Runtime, collect
 
 GRID = [
-    TrialParams(model={"name": name}, features=features)
-    for name in ("iforest", "ocsvm", "lof", "deviation")
-    for features in ("expressions", "all")
+    TrialParams(model={"name": "iforest", "n_estimators": 60}),
+    TrialParams(model={"name": "iforest", "n_estimators": 60}, features="all"),
+    TrialParams(model={"name": "ocsvm"}),
+    TrialParams(model={"name": "ocsvm"}, features="embeddings"),
+    TrialParams(model={"name": "lof"}, window_s=2),
+    TrialParams(model={"name": "deviation"}, window_s=0.5),
 ]
 
 
@@ -17,6 +21,13 @@ def with_trials(inputs, grid=GRID):
     outs = [collect(TRIAL.compute(params, inputs, Runtime())) for params in grid]
     trials = {("trial", name): pa.concat_tables([out[name] for out in outs]) for name in ("scores", "summary")}
     return MemoryInputs({**inputs.payloads, **trials})
+
+
+@pytest.fixture(scope="module")
+def two(make_scene):
+    """Two people with bursts, and three faces of nobody, all trials run."""
+    scene = make_scene(bursts=((12.0, 30.0, 47.0), (20.0, 40.0)), unknown=3)
+    return type(scene)(with_trials(scene.inputs), scene.bursts)
 
 
 def search(inputs, **params):
@@ -27,14 +38,13 @@ def frames(out):
     return {name: table.to_pandas() for name, table in out.items()}
 
 
-def test_finds_the_bursts_of_everybody_and_little_else(make_scene):
-    scene = make_scene(bursts=((12.0, 30.0, 47.0), (20.0, 40.0)), unknown=3)
-    out = search(with_trials(scene.inputs))
+def test_finds_the_bursts_of_everybody_and_little_else(two):
+    out = search(two.inputs)
     assert out["trials"].schema == TRIALS_SCHEMA and out["events"].schema == EVENTS_SCHEMA
     assert out["scores"].schema == scores_schema(["iforest", "ocsvm", "lof", "deviation"])
     events = frames(out)["events"]
     hits = 0
-    for person, bursts in scene.bursts.items():
+    for person, bursts in two.bursts.items():
         peaks = events[events.person == person].peak_s
         hits += sum(((peaks >= a - 0.5) & (peaks <= b + 0.5)).any() for a, b in bursts)
     assert hits >= 4 and len(events) <= hits + 1
@@ -42,8 +52,8 @@ def test_finds_the_bursts_of_everybody_and_little_else(make_scene):
     assert (events["flags"] == "").all()
 
 
-def test_tables_agree_with_each_other(make_scene):
-    inputs = with_trials(make_scene(bursts=((12.0, 30.0, 47.0), (20.0, 40.0)), unknown=3).inputs)
+def test_tables_agree_with_each_other(two):
+    inputs = two.inputs
     tables = frames(search(inputs))
     scores, events, trials = tables["scores"], tables["events"], tables["trials"]
     faces = inputs.table("align", "faces").to_pandas()
@@ -72,26 +82,33 @@ def test_tables_agree_with_each_other(make_scene):
         assert mine.sort_values("rank").objective.is_monotonic_decreasing
 
 
-def test_model_columns_are_those_of_each_models_best_trial(make_scene):
-    inputs = with_trials(make_scene().inputs)
-    tables = frames(search(inputs))
-    every = inputs.table("trial", "scores").to_pandas()
-    for model, mine in tables["trials"].groupby("model"):
+def test_model_columns_are_those_of_each_models_best_trial(two):
+    tables = frames(search(two.inputs))
+    every = two.inputs.table("trial", "scores").to_pandas()
+    for (person, model), mine in tables["trials"].groupby(["person", "model"]):
         best = mine.sort_values("rank").trial.iloc[0]
-        np.testing.assert_allclose(tables["scores"][f"score_{model}"], every[every.trial == best].score)
+        expected = every[(every.trial == best) & (every.person == person)].score
+        np.testing.assert_allclose(tables["scores"][tables["scores"].person == person][f"score_{model}"], expected)
 
 
-def test_best_takes_the_first_trial_alone(make_scene):
-    inputs = with_trials(make_scene().inputs)
-    tables = frames(search(inputs, select="best"))
-    best = tables["trials"].sort_values("rank").trial.iloc[0]
-    every = inputs.table("trial", "scores").to_pandas()
-    np.testing.assert_allclose(tables["scores"].score, np.clip(every[every.trial == best].score, None, 30), atol=1e-4)
+def test_best_takes_the_first_trial_alone(two):
+    tables = frames(search(two.inputs, select="best"))
+    trials, scores = tables["trials"], tables["scores"]
+    every = two.inputs.table("trial", "scores").to_pandas()
+    for person in (1, 2):
+        best = trials[trials.person == person].sort_values("rank").trial.iloc[0]
+        expected = every[(every.trial == best) & (every.person == person)].score
+        np.testing.assert_allclose(scores[scores.person == person].score, np.clip(expected, None, 30), atol=1e-4)
 
 
-def test_the_order_of_trials_does_not_matter(make_scene):
-    inputs = make_scene().inputs
-    here, there = (search(with_trials(inputs, grid)) for grid in (GRID, GRID[::-1]))
+def test_the_order_of_trials_does_not_matter(two):
+    turned = {
+        ("trial", name): pa.concat_tables(
+            [table.filter(pc.equal(table["trial"], t)) for t in table["trial"].unique().to_pylist()[::-1]]
+        )
+        for name, table in ((name, two.inputs.table("trial", name)) for name in ("scores", "summary"))
+    }
+    here, there = (search(i) for i in (two.inputs, MemoryInputs({**two.inputs.payloads, **turned})))
     assert here["events"].equals(there["events"]) and here["scores"].equals(there["scores"])
 
 
@@ -105,7 +122,7 @@ def test_no_event_reaches_over_a_cut_or_rests_on_masked_faces(make_scene):
     assert not tables["scores"].is_anomaly[masked].any()
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_nothing_unusual_gives_nothing(make_scene, seed):
     out = search(with_trials(make_scene(bursts=((),), seed=seed, duration_s=90).inputs), events={"alpha": 0.05})
     assert out["events"].num_rows <= 1
@@ -127,14 +144,13 @@ def test_nobody_gives_empty_tables_with_their_schema(make_scene):
     assert [out[name].num_rows for name in ("trials", "scores", "events")] == [0, 0, 0]
 
 
-def test_max_events_limits_each_person(make_scene):
-    inputs = with_trials(make_scene(bursts=((12.0, 30.0, 47.0), (20.0, 40.0))).inputs)
-    events = frames(search(inputs, events={"max_events": 1}))["events"]
+def test_max_events_limits_each_person(two):
+    events = frames(search(two.inputs, events={"max_events": 1}))["events"]
     assert events.groupby("person").size().max() == 1
 
 
-def test_light_that_changes_with_an_event_is_flagged(make_scene):
-    inputs = with_trials(make_scene().inputs)
+def test_light_that_changes_with_an_event_is_flagged(two):
+    inputs = two.inputs
     faces = inputs.table("align", "faces")
     time_s = faces["time_s"].to_numpy()
     luma = np.where(np.abs(time_s - 30.0) < 1.0, 200.0, 120.0) + np.sin(time_s)
@@ -142,5 +158,5 @@ def test_light_that_changes_with_an_event_is_flagged(make_scene):
     payloads = {**inputs.payloads, ("align", "faces"): faces.set_column(column, "luma_mean", pa.array(luma))}
     events = frames(search(MemoryInputs(payloads)))["events"]
     at_thirty = (events.peak_s - 30.0).abs() < 1.0
-    assert (events[at_thirty].flags == "light changed").all() and at_thirty.any()
-    assert (events[~at_thirty].flags == "").all()
+    assert (events[at_thirty]["flags"] == "light changed").all() and at_thirty.any()
+    assert (events[~at_thirty]["flags"] == "").all()

@@ -1,0 +1,305 @@
+"""Detection: key frames and what lies between them, against a world whose faces are known at every moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from faceline.detection import DETECT, FACES_SCHEMA, DetectParams
+from faceline.errors import FootageChangedError
+from faceline.faces import Detections, without_duplicates
+from faceline.keyframes import find_faces, key_frames
+from faceline.sampling import SAMPLE, SampleParams
+from faceline.stage import MemoryInputs, Runtime, collect
+from faceline.video import open_footage
+
+MIN_IOU = DetectParams().interpolate_iou
+NOBODY = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
+FIVE_POINTS = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32)
+
+
+def faces(*boxes, confidence=0.99):
+    """Detections with these boxes (x, y, w, h) and the points where a face has them."""
+    rows = np.array(boxes, np.float32).reshape(-1, 4)
+    points = rows[:, None, :2] + FIVE_POINTS * rows[:, None, 2:]
+    return Detections(rows, np.full(len(rows), confidence, np.float32), points)
+
+
+# --- key frames ------------------------------------------------------------------------------------------------------
+
+
+@given(
+    gaps=st.lists(st.floats(0.01, 0.5), max_size=80),
+    cuts=st.sets(st.integers(1, 80)),
+    interval_s=st.floats(0, 1),
+)
+def test_key_frames_bound_every_shot_and_are_never_far_apart(gaps, cuts, interval_s):
+    time_s = np.cumsum([0.0, *gaps])
+    cut = np.array([i in cuts for i in range(len(time_s))])
+    keys = np.flatnonzero(key_frames(time_s, cut, interval_s))
+    shots = np.flatnonzero([True, *cut[1:]]).tolist()
+    for begin, end in zip(shots, [*shots[1:], len(time_s)], strict=True):
+        assert {begin, end - 1} <= set(keys.tolist())
+    for a, b in pairwise(keys):
+        if b - a > 1:
+            assert time_s[b - 1] - time_s[a] < interval_s
+            assert b - a <= 32
+
+
+def test_interval_zero_looks_at_every_frame():
+    assert key_frames(np.arange(20) / 10, np.zeros(20, bool), 0.0).all()
+
+
+def test_the_usual_interval_at_ten_frames_a_second_is_every_third():
+    keys = key_frames(np.round(np.arange(31) / 10, 3), np.zeros(31, bool), 0.3)
+    assert np.flatnonzero(keys).tolist() == list(range(0, 31, 3))
+
+
+# --- between key frames ----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class World:
+    """Faces by frame; counts the frames that were looked at."""
+
+    truth: list[Detections]
+    in_doubt: frozenset[int] = frozenset()
+    looked: list[int] = field(default_factory=list)
+
+    def look(self, positions):
+        self.looked += positions
+        return [self.truth[i] for i in positions]
+
+    def follow(self, before, expected, after):
+        assert before[0] < expected[0] < after[0]
+        return None if expected[0] in self.in_doubt else expected[1]
+
+
+def found_in(world, cut=None, interval_s=0.5, step_s=0.1):
+    count = len(world.truth)
+    time_s = np.arange(count) * step_s
+    cut = np.zeros(count, bool) if cut is None else cut
+    return find_faces(time_s, key_frames(time_s, cut, interval_s), cut, world, MIN_IOU)
+
+
+def test_steady_motion_is_interpolated_exactly_and_cheaply():
+    world = World([faces((100 + 3 * i, 50 + i, 80, 100), (400 - 2 * i, 60, 90, 90)) for i in range(41)])
+    found = found_in(world)
+    for entry, true in zip(found, world.truth, strict=True):
+        np.testing.assert_allclose(entry.faces.boxes_px, true.boxes_px, atol=1e-3)
+        np.testing.assert_allclose(entry.faces.points_px, true.points_px, atol=1e-3)
+    assert sorted(world.looked) == list(range(0, 41, 5))
+    assert [entry.detected for entry in found] == [i % 5 == 0 for i in range(41)]
+
+
+@given(appears=st.integers(0, 40), stays=st.integers(7, 40), other=st.booleans(), interval_s=st.floats(0, 0.6))
+def test_a_face_that_comes_and_goes_is_located_to_the_frame(appears, stays, other, interval_s):
+    """Visible for longer than the interval, alone or beside another face: exactly what looking at every frame gives."""
+    resident = [(300, 50, 80, 80)] if other else []
+    truth = [faces(*([(100, 50, 80, 80)] if appears <= i < appears + stays else []), *resident) for i in range(60)]
+    found = found_in(World(truth), interval_s=interval_s)
+    assert [len(entry.faces) for entry in found] == [len(true) for true in truth]
+
+
+def test_nothing_is_interpolated_across_a_cut():
+    cut = np.zeros(20, bool)
+    cut[8] = True
+    truth = [faces((100, 50, 80, 80)) if i < 8 else faces((110, 55, 80, 80)) for i in range(20)]
+    for entry, true in zip(found_in(World(truth), cut=cut, interval_s=1.0), truth, strict=True):
+        np.testing.assert_array_equal(entry.faces.boxes_px, true.boxes_px)
+
+
+def test_a_frame_in_doubt_is_looked_at():
+    leap = 7
+    truth = [faces((100 + (40 if i == leap else 0), 50, 80, 80)) for i in range(21)]
+    world = World(truth, in_doubt=frozenset({leap}))
+    found = found_in(world, interval_s=1.0)
+    assert found[leap].detected
+    np.testing.assert_array_equal(found[leap].faces.boxes_px, truth[leap].boxes_px)
+    assert leap in world.looked
+
+
+def test_no_frame_is_looked_at_twice_and_known_ones_not_at_all():
+    truth = [faces((100, 50, 80, 80)) if i % 7 else NOBODY for i in range(30)]
+    world = World(truth)
+    time_s, cut = np.arange(30) / 10, np.zeros(30, bool)
+    find_faces(time_s, key_frames(time_s, cut, 0.4), cut, world, MIN_IOU, {0: truth[0]})
+    assert len(world.looked) == len(set(world.looked))
+    assert 0 not in world.looked
+
+
+# --- duplicates ------------------------------------------------------------------------------------------------------
+
+
+def joined(*parts):
+    return Detections(
+        *(np.concatenate([getattr(p, name) for p in parts]) for name in ("boxes_px", "confidence", "points_px"))
+    )
+
+
+def test_the_less_confident_of_two_boxes_on_one_face_goes():
+    sure, unsure = faces((100, 100, 80, 100), confidence=0.99), faces((104, 98, 84, 104), confidence=0.9)
+    (kept,) = without_duplicates(joined(unsure, sure)).confidence
+    assert kept == np.float32(0.99)
+
+
+def test_a_box_of_another_size_with_the_same_points_goes():
+    small, large = faces((110, 115, 50, 55), confidence=0.95), faces((90, 85, 90, 115), confidence=0.99)
+    same_points = Detections(small.boxes_px, small.confidence, large.points_px)
+    assert len(without_duplicates(joined(same_points, large))) == 1
+
+
+def test_heads_that_overlap_stay_two_from_left_to_right():
+    pair = joined(faces((140, 100, 80, 80), confidence=0.99), faces((100, 95, 80, 80), confidence=0.95))
+    np.testing.assert_array_equal(without_duplicates(pair).boxes_px[:, 0], [100, 140])
+
+
+def test_unsure_faces_go():
+    assert len(without_duplicates(faces((0, 0, 50, 50), confidence=0.8), 0.9)) == 0
+    assert len(without_duplicates(NOBODY)) == 0
+
+
+# --- the stage -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class BrightSquares:
+    """A detector for made pictures: finds bright squares on black; keeps the sizes of its batches."""
+
+    batches: list[int] = field(default_factory=list)
+
+    def detect(self, frames_rgb):
+        import cv2
+
+        self.batches.append(len(frames_rgb))
+        found = []
+        for frame in frames_rgb:
+            _, _, stats, _ = cv2.connectedComponentsWithStats((frame.min(axis=2) > 128).astype(np.uint8))
+            found.append(faces(*stats[1:, :4].astype(np.float32)))
+        return found
+
+
+def with_squares(*corners, size=(240, 320)):
+    picture = np.zeros((*size, 3), np.uint8)
+    pattern = np.random.default_rng(5).integers(160, 256, (5, 5, 1), dtype=np.uint8).repeat(8, 0).repeat(8, 1)
+    for x, y in corners:
+        picture[y : y + 40, x : x + 40] = pattern
+    return picture
+
+
+def detect(path, monkeypatch=None, detector=None, batch_size=32, models=None, **params):
+    if detector is not None:
+        monkeypatch.setattr("faceline.detection._detector", lambda *_: detector)
+    footage = open_footage(path)
+    segment = footage.segments(300)[0]
+    frames = collect(SAMPLE.compute(SampleParams(fps=10), MemoryInputs(footage=footage, segment=segment), Runtime()))
+    inputs = MemoryInputs({("sample", "frames"): frames["frames"]}, footage, segment, models or {})
+    runtime = Runtime(batch_size=batch_size, threads=1)
+    return frames["frames"], collect(DETECT.compute(DetectParams(**params), inputs, runtime))["faces"]
+
+
+@pytest.fixture(scope="module")
+def two_squares(tmp_path_factory, clip_writer):
+    """One square moves right for 8 s, 25 fps; a second one is there from 3.0 s to 6.0 s; starts at 1.5 s."""
+    pictures = (with_squares((20 + i, 60), *([(150, 150)] if 75 <= i < 150 else [])) for i in range(200))
+    path = tmp_path_factory.mktemp("squares") / "squares.mkv"
+    return clip_writer(path, pictures, pts=[1500 + 40 * i for i in range(200)], time_base=Fraction(1, 1000))
+
+
+def test_rows_state_every_face_of_every_sampled_frame(two_squares, monkeypatch):
+    frames, table = detect(two_squares, monkeypatch, BrightSquares())
+    assert table.schema == FACES_SCHEMA
+    rows = table.to_pylist()
+    assert [row["face"] for row in rows] == list(range(len(rows)))
+    by_frame = {frame: [row for row in rows if row["frame"] == frame] for frame in frames["frame"].to_pylist()}
+    for frame, time_s in zip(frames["frame"].to_pylist(), frames["time_s"].to_pylist(), strict=True):
+        expected = [(20 + frame, 60), *([(150, 150)] if 75 <= frame < 150 else [])]
+        found = by_frame[frame]
+        assert [(row["x_px"], row["y_px"]) for row in found] == [
+            pytest.approx(place, abs=1.5) for place in sorted(expected)
+        ]
+        assert all(row["time_s"] == time_s for row in found)
+        for row in found:
+            box = np.array([row["x_px"], row["y_px"], row["w_px"], row["h_px"]])
+            np.testing.assert_allclose(np.reshape(row["points_px"], (5, 2)), box[:2] + FIVE_POINTS * box[2:], atol=1.5)
+    by_track = {track: {round(row["y_px"], -1) for row in rows if row["track"] == track} for track in (0, 1)}
+    assert by_track == {0: {60.0}, 1: {150.0}}
+    assert {row["track"] for row in rows} == {0, 1}
+    assert 0.3 < np.mean([row["detected"] for row in rows]) < 0.6
+
+
+def test_windows_and_batches_do_not_change_the_result(two_squares, monkeypatch):
+    _, usual = detect(two_squares, monkeypatch, BrightSquares())
+    detector = BrightSquares()
+    _, small = detect(two_squares, monkeypatch, detector, batch_size=3)
+    assert small.equals(usual)
+    assert max(detector.batches) == 3
+    monkeypatch.setattr("faceline.detection._WINDOW_FRAMES", 5)
+    _, narrow = detect(two_squares, monkeypatch, BrightSquares())
+    assert narrow.equals(usual)
+
+
+def test_boxes_are_in_pixels_of_the_full_picture(two_squares, monkeypatch):
+    _, full = detect(two_squares, monkeypatch, BrightSquares(), interval_s=0)
+    _, shrunk = detect(two_squares, monkeypatch, BrightSquares(), interval_s=0, max_side_px=160)
+    assert all(full["detected"].to_pylist())
+    for name in ("x_px", "y_px", "w_px", "h_px"):
+        np.testing.assert_allclose(shrunk[name].to_numpy(), full[name].to_numpy(), atol=4)
+
+
+def test_no_sampled_frames_give_an_empty_table(two_squares):
+    footage = open_footage(two_squares)
+    empty = pa.table(
+        {"frame": pa.array([], pa.int64()), "time_s": pa.array([], pa.float64()), "cut": pa.array([], pa.bool_())}
+    )
+    inputs = MemoryInputs({("sample", "frames"): empty}, footage, footage.segments(300)[0])
+    table = collect(DETECT.compute(DetectParams(), inputs, Runtime()))["faces"]
+    assert table.num_rows == 0
+    assert table.schema == FACES_SCHEMA
+
+
+def test_a_sampled_frame_that_is_gone_is_an_error(two_squares, monkeypatch):
+    monkeypatch.setattr("faceline.detection._detector", lambda *_: BrightSquares())
+    footage = open_footage(two_squares)
+    beyond = pa.table({"frame": [0, 5000], "time_s": [1.5, 9.0], "cut": [False, False]})
+    inputs = MemoryInputs({("sample", "frames"): beyond}, footage, footage.segments(300)[0])
+    with pytest.raises(FootageChangedError, match="frame 5000 was sampled"):
+        collect(DETECT.compute(DetectParams(), inputs, Runtime()))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"interval_s": -1}, {"max_side_px": 10}, {"min_face_px": 5}, {"min_confidence": 2}, {"min_conf": 0.5}]
+)
+def test_params_have_bounds(wrong):
+    with pytest.raises(ValidationError):
+        DetectParams(**wrong)
+
+
+@pytest.mark.models
+def test_a_face_is_found_and_followed_through_made_footage(tmp_path, clip_writer):
+    """The astronaut's face moves to and fro: in every frame, one tracklet, where it was put."""
+    from skimage.data import astronaut
+
+    from faceline.weights import resolve
+
+    portrait = astronaut()
+    shifts = [round(30 * np.sin(i / 5)) for i in range(60)]
+    path = clip_writer(tmp_path / "moving.mp4", [np.roll(portrait, shift, axis=1) for shift in shifts])
+    frames, table = detect(path, models={"detector": resolve("detector")})
+    rows = table.to_pylist()
+    assert [row["frame"] for row in rows] == frames["frame"].to_pylist()
+    assert {row["track"] for row in rows} == {0}
+    assert not all(row["detected"] for row in rows)
+    at_rest = {row["x_px"] + row["w_px"] / 2 - shifts[row["frame"]] for row in rows}
+    assert max(at_rest) - min(at_rest) < 0.1 * rows[0]["w_px"]
+    assert 200 < np.mean(list(at_rest)) < 250
+    eye_left, eye_right = rows[0]["points_px"][0:2], rows[0]["points_px"][2:4]
+    assert eye_left[0] < eye_right[0]
