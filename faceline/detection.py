@@ -70,7 +70,7 @@ class DetectParams(StageParams):
         "pixels of the shrunk picture are not looked for; raise max_side_px to find them.",
     )
     min_confidence: float = Field(
-        default=0.9, ge=0, le=1, description="Least probability, by the detector's last network, of a face."
+        default=0.85, ge=0, le=1, description="Least probability of a face, on average over three looks at it."
     )
     thresholds: tuple[float, float, float] = Field(
         default=(0.6, 0.7, 0.7), description="Least probabilities after the detector's three networks."

@@ -32,7 +32,7 @@ class EventParams(StageParams):
     min_score: float = Field(
         3.5,
         ge=0,
-        description="least robust z of a peak, however quiet the rest is (Iglewicz & Hoaglin 1993 take 3.5 as the mark)",
+        description="least robust z of a peak, however quiet the rest is (3.5: Iglewicz & Hoaglin 1993)",
     )
     max_events: int = Field(50, ge=0, description="at most so many events per person, the most unusual ones")
     min_duration_s: float = Field(0.1, ge=0, description="shorter events are dropped")

@@ -88,8 +88,8 @@ class GridsearchParams(StageParams):
     min_departure: float = Field(
         3.0,
         ge=0,
-        description="an event has to show: some emotion or measure departs by so many baseline units near its peak; what"
-        " only embeddings or components notice is light, focus or identity more often than expression. 0 takes all",
+        description="an event has to show: some emotion or measure departs by so many baseline units near its peak;"
+        " what only embeddings or components notice is light or focus more often than expression. 0 takes all",
     )
     masks: MaskParams = Field(
         default_factory=MaskParams, description="which faces may carry an event; as in the trials"

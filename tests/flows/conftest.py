@@ -53,11 +53,12 @@ class Line:
     calls: Calls
     servers: int = 0
 
-    def footage(self, name: str = "clip", content: str = "pictures") -> Path:
-        """Make a fake footage."""
+    def footage(self, name: str = "clip", content: str = "") -> Path:
+        """A fake footage; what is there stays as it is unless there is new content for it."""
         path = self.folder / f"{name}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
+        if content or not path.exists():
+            path.write_text(content or "pictures")
         return path
 
     def arguments(self, *overrides: str, footage: Path | None = None) -> list[str]:

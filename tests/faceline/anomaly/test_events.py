@@ -185,7 +185,7 @@ def test_nothing_to_see_gives_nothing(score):
 
 
 def test_too_little_footage_says_so():
-    score, time_s = steps(60)
-    score[30] = 50.0
+    score, time_s = steps(30)
+    score[15] = 50.0
     cutting = cut(score, time_s)
     assert cutting.events == () and np.isnan(cutting.threshold)
