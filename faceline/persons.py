@@ -34,11 +34,13 @@ class PersonParams(StageParams):
         default=0.2, ge=0, le=1, description="Faces of lower quality may follow a person, but prove nothing."
     )
     strong_min_faces: int = Field(
-        default=3, ge=1, description="Tracklets with fewer good embedded faces found no person; they may only join one."
+        default=3,
+        ge=1,
+        description="Tracklets with fewer good embedded faces found no person, unless hardly any has more.",
     )
     person_min_faces: int = Field(default=5, ge=1, description="A person with fewer faces counts as unknown.")
     person_min_s: float = Field(
-        default=0.5, ge=0, description="A person seen for a shorter time, summed over tracklets, counts as unknown."
+        default=0.5, ge=0, description="A person seen for less time, at the rate of sampling, counts as unknown."
     )
     max_linked: int = Field(
         default=4000,
@@ -77,8 +79,14 @@ def find_persons(faces: Faces, scale: float, params: PersonParams) -> Persons:
         ValueError: a tracklet has two faces in one frame.
     """
     pieces = pieces_of(faces, params.split * scale, params.split_min_faces, params.good_quality)
-    owner = _found(pieces, params, params.link * scale)
-    _join(faces, pieces, owner, params.link * scale)
+    owner = np.full(len(pieces), -1, np.int64)
+    step_s = _sampling_step_s(faces)
+    for least_good in (params.strong_min_faces, 1):
+        # The second round is for footage in which hardly any tracklet is long (a moving face sampled once a second).
+        # Elsewhere what is left over is scattered fragments, and fragments together look like one more person.
+        if pieces.good[owner < 0].sum() > pieces.good[owner >= 0].sum():
+            _found(pieces, owner, least_good, step_s, params, params.link * scale)
+            _join(faces, pieces, owner, params.link * scale)
 
     person = np.full(len(faces), UNKNOWN, np.int32)
     for number, members in enumerate(_by_size(pieces, owner), start=1):
@@ -132,24 +140,37 @@ def average_linkage(distance: np.ndarray, weight: np.ndarray, apart: np.ndarray,
         nearest_distance[stale] = work[stale, nearest[stale]]
 
 
-def _found(pieces: Pieces, params: PersonParams, limit: float) -> np.ndarray:
-    """Persons from the strong pieces: int64 [p], cluster of each piece, −1 where none yet."""
-    owner = np.full(len(pieces), -1, np.int64)
-    strong = np.flatnonzero((pieces.good >= params.strong_min_faces) & ~_shadows(pieces))
+def _sampling_step_s(faces: Faces) -> float:
+    """Usual time between two frames that show a face; 0 where there are not two."""
+    times = np.unique(faces.time_s)
+    return float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+
+
+def _found(
+    pieces: Pieces, owner: np.ndarray, least_good: int, step_s: float, params: PersonParams, limit: float
+) -> None:
+    """Make persons of the pieces that have none yet and ``least_good`` good faces; in place.
+
+    Args:
+        pieces: all pieces.
+        owner: int64 [p], the first piece of each piece's person, −1 where there is none yet.
+        least_good: good embedded faces that a piece must have to be among those that are clustered.
+        step_s: time that one face stands for.
+        params: what makes a person.
+        limit: largest mean distance within a person.
+    """
+    strong = np.flatnonzero((owner < 0) & (pieces.good >= least_good) & ~_shadows(pieces))
     # The largest, in their original order.
     strong = np.sort(strong[np.argsort(-pieces.embedded[strong], kind="stable")][: params.max_linked])
-    if len(strong) == 0:
-        return owner
     apart = pieces.together[np.ix_(strong, strong)]
     clusters = average_linkage(_pairwise(pieces.centre[strong]), pieces.embedded[strong], apart, limit)
     for cluster in np.unique(clusters):
         members = strong[clusters == cluster]
         if (
             pieces.faces[members].sum() >= params.person_min_faces
-            and pieces.span_s[members].sum() >= params.person_min_s
+            and pieces.faces[members].sum() * step_s >= params.person_min_s
         ):
             owner[members] = members[0]
-    return owner
 
 
 def _shadows(pieces: Pieces) -> np.ndarray:
@@ -192,7 +213,9 @@ def _centre(faces: Faces, pieces: Pieces, members: np.ndarray) -> np.ndarray:
 
 def _pairwise(vectors: np.ndarray) -> np.ndarray:
     """Euclidean distances [n, n], row by row, so that no [n, n, d] array is ever made."""
-    return np.array([np.linalg.norm(vectors - vector, axis=1) for vector in vectors]).reshape(len(vectors), -1)
+    return np.array([np.linalg.norm(vectors - vector, axis=1) for vector in vectors]).reshape(
+        len(vectors), len(vectors)
+    )
 
 
 def _distances(faces: Faces, person: np.ndarray, count: int) -> np.ndarray:

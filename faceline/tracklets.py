@@ -50,7 +50,6 @@ class Pieces:
         embedded: int64 [p], embedded faces.
         good: int64 [p], embedded faces of at least the quality that was asked for.
         faces: int64 [p], visible faces.
-        span_s: float64 [p], time from the first to the last visible face.
         together: bool [p, p], symmetric: both pieces have a visible face in one frame.
         doubles: bool [p, p], symmetric: mostly the same picture area wherever both are seen (one face found twice).
     """
@@ -60,7 +59,6 @@ class Pieces:
     embedded: np.ndarray
     good: np.ndarray
     faces: np.ndarray
-    span_s: np.ndarray
     together: np.ndarray
     doubles: np.ndarray
 
@@ -99,7 +97,6 @@ def pieces_of(faces: Faces, split_distance: float, split_min_faces: int, good_qu
         embedded=np.array([(faces.vector[part] >= 0).sum() for part in rows], np.int64),
         good=np.array([good[part].sum() for part in rows], np.int64),
         faces=np.array([len(part) for part in visible], np.int64),
-        span_s=np.array([np.ptp(faces.time_s[part]) if len(part) else 0.0 for part in visible], np.float64),
         together=together,
         doubles=doubles,
     )

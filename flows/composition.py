@@ -153,8 +153,8 @@ def composer(folder: Path | None = None) -> Iterator[Composer]:
         yield Composer(GlobalHydra.instance().config_loader())
 
 
-def file_overrides(path: Path) -> list[str]:
-    """A YAML file of one's own as overrides, so that it is checked like the command line (which comes after it).
+def file_options(path: Path) -> list[tuple[str, Any]]:
+    """The options in a YAML file of one's own, by their dotted names.
 
     Raises:
         UsageError: it cannot be read, or is no mapping.
@@ -174,12 +174,12 @@ def file_overrides(path: Path) -> list[str]:
     return list(_flattened("", tree))
 
 
-def _flattened(prefix: str, tree: Mapping[str, Any]) -> Iterator[str]:
+def _flattened(prefix: str, tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
         if isinstance(value, Mapping):
             yield from _flattened(f"{prefix}{name}.", value)
         else:
-            yield f"{prefix}{name}={override_value(value)}"
+            yield f"{prefix}{name}", value
 
 
 def override_value(value: Any) -> str:

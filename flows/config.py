@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -16,8 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from faceline.errors import UsageError
 from faceline.stage import Stage, StageParams
-from flows.arguments import Arguments, option_name, split_arguments
-from flows.composition import Composer, composer, file_overrides, set_value
+from flows.arguments import VERBATIM, Arguments, option_name, split_arguments
+from flows.composition import Composer, composer, file_options, override_value, set_value
 from flows.grid import TRIAL_SECTION, expand, expand_jobs, is_trial_option
 from flows.options import (
     SECTIONS,
@@ -57,7 +57,8 @@ class Config:
         trials: the trials of the grid search, in the order of its space, none twice.
         options: the sections of `flows.options`, by name.
         tree: everything as plain containers, for ``run.json`` and for people.
-        overrides: what the command line (and a configuration file) said, for people and for a rerun.
+        overrides: what the command line (and a configuration file) said; in a sweep, without what makes the trials.
+        paths: what was said literally, but for the footage.
     """
 
     footage: str | None
@@ -67,6 +68,12 @@ class Config:
     options: Mapping[str, BaseModel]
     tree: Mapping[str, Any]
     overrides: tuple[str, ...]
+    paths: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def arguments(self) -> list[str]:
+        """Everything but the footage as arguments of a command line."""
+        return [*(f"{name}={value}" for name, value in self.paths.items()), *self.overrides]
 
     @cached_property
     def models(self) -> ModelOptions:
@@ -151,12 +158,11 @@ class _Loading:
 
     def _from_file(self, path: str | None) -> list[str]:
         texts = []
-        for text in file_overrides(Path(path)) if path else ():
-            name, _, value = text.partition("=")
-            if name in ("footage", "output", "store.root", "models.folder"):
-                self._paths.setdefault(name, value.strip("'"))
+        for name, value in file_options(Path(path)) if path else ():
+            if name in VERBATIM:
+                self._paths.setdefault(name, "null" if value is None else str(value))
             else:
-                texts.append(text)
+                texts.append(f"{name}={override_value(value)}")
         return texts
 
     def _check_names(self) -> None:
@@ -197,19 +203,23 @@ class _Loading:
             if section != TRIAL_SECTION
         }
         _refuse(wrong)
-        found = self._trials(space, trials, wrong)
+        axes = space if trials is None else []
+        if trials is None or any(trials):
+            axes = _merged([*axes, *(text for text in self.texts if is_trial_option(text.partition("=")[0]))])
+        found = self._trials(expand(self._hydra, axes) if trials is None else trials, wrong)
         _refuse(wrong)
+        # What the trials are made of is the space; the section itself only holds what the space is laid over.
         tree.pop(TRIAL_SECTION, None)
-        tree["gridsearch"] = {SPACE: space, **tree.get("gridsearch", {})} if trials is None else tree.get("gridsearch")
-        tree[f"{TRIAL_SECTION}_trials"] = [" ".join(trial.overrides) for trial in found]
+        tree["gridsearch"] = {SPACE: axes, **tree.get("gridsearch", {})}
         return Config(
-            footage=self._paths.get("footage"),
-            output=self._paths.get("output"),
+            footage=tree["footage"],
+            output=tree["output"],
             params={s.name: cast(StageParams, checked[section_of(s)]) for s in self._stages if s.scope != "trial"},
             trials=found,
             options={name: value for name, value in checked.items() if name in SECTIONS and value is not None},
             tree=tree,
-            overrides=tuple(plain_texts),
+            overrides=tuple(plain_texts if trials is not None else self.texts),
+            paths={name: value for name, value in self._paths.items() if name != "footage"},
         )
 
     def _space(self, tree: dict[str, Any], wrong: list[str]) -> list[str]:
@@ -223,15 +233,9 @@ class _Loading:
             wrong.append(f"gridsearch.space: {strangers[0]!r} is none of the {TRIAL_SECTION} options")
         return space
 
-    def _trials(
-        self, space: list[str], trials: Sequence[tuple[str, ...]] | None, wrong: list[str]
-    ) -> tuple[Trial, ...]:
-        stage = next((stage for stage in self._stages if stage.scope == "trial"), None)
-        if stage is None:
+    def _trials(self, trials: Sequence[tuple[str, ...]], wrong: list[str]) -> tuple[Trial, ...]:
+        if TRIAL_SECTION not in self._models:
             return ()
-        if trials is None:
-            mine = [text for text in self.texts if is_trial_option(text.partition("=")[0])]
-            trials = expand(self._hydra, [*space, *mine])
         found: dict[str, Trial] = {}
         unused = {text for overrides in trials for text in overrides}
         for overrides in trials:
@@ -251,6 +255,11 @@ class _Loading:
         except ValidationError as error:
             wrong.extend(clause for clause in violations(section, model, error) if clause not in wrong)
             return None
+
+
+def _merged(texts: Sequence[str]) -> list[str]:
+    """Of several overrides of one option the last, at the place of the first; as Hydra's sweeper has it."""
+    return list({text.partition("=")[0]: text for text in texts}.values())
 
 
 def _refuse(wrong: Sequence[str]) -> None:

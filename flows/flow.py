@@ -34,7 +34,7 @@ from prefect.utilities.annotations import quote
 
 from faceline.errors import ArtifactError, FacelineError
 from faceline.stages import STAGES
-from flows.config import load_config
+from flows.config import Config, load_config
 from flows.console import Lines, Reporter
 from flows.files import valid_text
 from flows.job import Job, prepare
@@ -126,11 +126,16 @@ def run_in_prefect(ready: Ready) -> Finished:
     with handed_over(ready):
         run: Any = for_job(analyze, job, job.footage.name)
         try:
-            finished: Finished = run(footage=valid_text(job.footage.path), overrides=list(job.config.overrides))
+            finished: Finished = run(footage=valid_text(job.footage.path), overrides=readable_arguments(job.config))
         finally:
             if ready.temporary_server:
                 drain_logs()
     return finished
+
+
+def readable_arguments(config: Config) -> list[str]:
+    """A configuration as a flow's parameter: text that a server can take."""
+    return [valid_text(argument) for argument in config.arguments]
 
 
 def for_job(flow: Flow[..., Any], job: Job, name: str) -> Flow[..., Any]:

@@ -20,7 +20,7 @@ from flows.archive import Archive, open_archive
 from flows.config import load_config, load_sweep
 from flows.console import Lines, Reporter
 from flows.files import valid_text
-from flows.flow import Ready, Submission, drain_logs, for_job, run_in_prefect, settle
+from flows.flow import Ready, Submission, drain_logs, for_job, readable_arguments, run_in_prefect, settle
 from flows.job import Job
 from flows.publish import Publisher, artifact_place, one_line, unless_it_fails
 from flows.results import Finished
@@ -100,7 +100,7 @@ def run_archive_in_prefect(
     named: Any = archive.with_options(flow_run_name=lambda: one_line(work.folder.name))
     with _handed_over(Many(jobs, reporter, temporary_server, work)):
         # That every file was set aside is a failed flow run, but no error of this call.
-        named(footage=valid_text(work.folder), overrides=list(work.config.overrides), return_state=True)
+        named(footage=valid_text(work.folder), overrides=readable_arguments(work.config), return_state=True)
 
 
 @flow(name="combination", persist_result=False, log_prints=False)
@@ -140,7 +140,7 @@ def sweep(footage: str, overrides: list[str] | None = None) -> State[list[Row]]:
             token = _many.set(replace(many, jobs=[job]))
             try:
                 run: Any = for_job(combination, job, combination_name(job))
-                rows += run(footage=valid_text(job.footage.path), overrides=list(job.config.overrides))
+                rows += run(footage=valid_text(job.footage.path), overrides=readable_arguments(job.config))
             finally:
                 _many.reset(token)
     except FacelineError as error:
@@ -163,7 +163,7 @@ def run_sweep_in_prefect(jobs: Sequence[Job], reporter: Reporter, *, temporary_s
     footage = jobs[0].footage
     named: Any = sweep.with_options(flow_run_name=lambda: one_line(footage.name))
     with _handed_over(Many(jobs, reporter, temporary_server)):
-        rows: list[Row] = named(footage=valid_text(footage.path), overrides=list(jobs[0].config.overrides))
+        rows: list[Row] = named(footage=valid_text(footage.path), overrides=readable_arguments(jobs[0].config))
     return rows
 
 

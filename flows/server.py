@@ -25,6 +25,9 @@ START_LIMIT_S = 300.0
 """How long to wait for the temporary server. It takes 9 s (20 s the first time) on two free cores, and
 was seen to take 76 s on two cores under a load of six."""
 
+NAMED_LIMIT_S = 10.0
+"""How long a named server is asked; it should be there already."""
+
 QUIET = {
     # Prefect's telemetry: a run must not use the network unasked, and its background thread was seen to lock SQLite.
     "DO_NOT_TRACK": "1",
@@ -123,7 +126,7 @@ class PrefectServer:
             FacelineError: if it does not.
         """
         began = time.monotonic()
-        limit_s = START_LIMIT_S if self.temporary else 10.0
+        limit_s = START_LIMIT_S if self.temporary else NAMED_LIMIT_S
         while time.monotonic() - began < limit_s:
             if self._process is not None and self._process.poll() is not None:
                 break

@@ -97,6 +97,8 @@ def _compute(stage: Stage, calls: Calls) -> Callable[[Any, Inputs, Runtime], Ite
             seen = {}
         for name in stage.inputs:
             seen[name] = hashlib.sha256("".join(inputs.table(name, "out")["seen"].to_pylist()).encode()).hexdigest()
+        if stage.reads_footage and calls.echo_params:
+            seen["footage"] = inputs.footage.sha256
         if stage.scope == "segment":
             seen["segment"] = inputs.segment.index
         yield {"out": pa.table({"stage": [stage.name], "seen": [json.dumps(seen, sort_keys=True)]}, schema=SCHEMA)}

@@ -149,9 +149,7 @@ def test_a_rerun_with_the_same_bytes_leaves_what_follows_cached(line: Line) -> N
     assert done["align · segment 0"] == ("cached", "unchanged")
 
 
-def test_the_verb_prints_state_and_reason_and_touches_nothing(
-    line: Line, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_verb_prints_state_and_reason_and_touches_nothing(line: Line, capsys: pytest.CaptureFixture[str]) -> None:
     footage = line.footage()
     before = sorted(line.folder.rglob("*"))
     assert plan.show_plan(line.arguments(footage=footage)) == 0
@@ -180,7 +178,7 @@ def test_run_json_says_what_was_run_on_what(line: Line) -> None:
     said = json.loads((line.folder / "results" / "run.json").read_text())
     assert said["footage"]["path"] == str(line.footage())
     assert said["config"]["sample"]["fps"] == 5
-    assert said["overrides"] == ["gridsearch=small", "runner.retry_delay_s=0", "sample.fps=5"]
+    assert said["overrides"][-3:] == ["gridsearch=small", "runner.retry_delay_s=0", "sample.fps=5"]
     assert said["stages"][0] | {"key": "", "seconds": 0} == {
         "stage": "sample", "segment": 0, "trial": None, "key": "", "state": "cached", "reason": "unchanged", "seconds": 0,
     }  # fmt: skip
@@ -225,13 +223,13 @@ def test_after_a_failure_what_is_under_way_is_finished_and_nothing_new_begun(lin
         begun.append((node, request, done))
         if len(begun) == 3:
             for position, (other, its, end) in enumerate(begun):
-                if position == 1:
-                    end(lambda: (_ for _ in ()).throw(ValueError("the second of three")))
+                if position == 0:
+                    end(lambda: (_ for _ in ()).throw(ValueError("the first of three")))
                 else:
                     start_here(other, its, end)
 
     walk = job.walk(start, Quiet(), at_once=3)
-    with pytest.raises(ValueError, match="the second of three"):
+    with pytest.raises(ValueError, match="the first of three"):
         walk.run()
     assert len(begun) == 3
     assert len(walk.outcomes) == 2

@@ -59,7 +59,6 @@ def _cluster(payloads: dict[tuple[str, str], Any], model: ResolvedModel) -> dict
     [
         ("pyfeat_no_face.mp4", 5.0, 0),
         ("lp_d5.mp4", 5.0, 1),
-        ("lp_d12.mp4", 5.0, 1),
         ("clm_0244_03_004_anderson_cooper.avi", 5.0, 2),
         ("den250400_interview.mp4", 5.0, 2),
         ("clm_multi_face.avi", 5.0, 3),

@@ -1,0 +1,115 @@
+"""The temporary Prefect server: found, started, private, and gone with its run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from faceline.errors import FacelineError
+from flows.server import PrefectServer, named_api_url, prefect_server, state_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def no_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("PREFECT_API_URL", "PREFECT_PROFILE", "PREFECT_PROFILES_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_a_server_is_named_by_the_environment_or_the_profile(no_names: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert named_api_url() is None
+    (no_names / "profiles.toml").write_text(
+        'active = "here"\n[profiles.here]\nPREFECT_API_URL = "http://profile/api"\n[profiles.there]\n'
+    )
+    assert named_api_url() == "http://profile/api"
+    monkeypatch.setenv("PREFECT_PROFILE", "there")
+    assert named_api_url() is None
+    monkeypatch.setenv("PREFECT_API_URL", "http://environment/api")
+    assert named_api_url() == "http://environment/api"
+
+
+@pytest.mark.parametrize("content", ["not = [toml", "active = 5\nprofiles = 3\n", ""])
+def test_a_profile_that_cannot_be_read_names_nothing(no_names: Path, content: str) -> None:
+    (no_names / "profiles.toml").write_text(content)
+    assert named_api_url() is None
+
+
+def test_a_named_server_that_does_not_answer_is_one_line(no_names: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
+    monkeypatch.setattr("flows.server.NAMED_LIMIT_S", 0.2)
+    with prefect_server() as server, pytest.raises(FacelineError, match=r"no Prefect server answers at http://127"):
+        server.ready()
+    assert not server.temporary
+
+
+def test_the_state_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FACELINE_STATE", str(tmp_path))
+    assert state_folder() == tmp_path / "prefect"
+
+
+def test_slots_keep_servers_apart(tmp_path: Path) -> None:
+    from flows.server_process import _take_slot
+
+    first, one = _take_slot(tmp_path)
+    second, two = _take_slot(tmp_path)
+    assert [one.name, two.name] == ["slot-0", "slot-1"]
+    first.close()
+    third, three = _take_slot(tmp_path)
+    assert three.name == "slot-0", "a slot is free again when its holder is gone"
+    second.close()
+    third.close()
+
+
+@pytest.mark.prefect
+def test_a_temporary_server_answers_and_goes_with_a_killed_run(no_names: Path, tmp_path: Path) -> None:
+    """The run is killed hard, so that nothing of it could clean up; its server must notice by itself."""
+    script = textwrap.dedent(
+        """
+        import sys, time
+        from flows.server import prefect_server
+        with prefect_server() as server:
+            server.ready()
+            print(server.url, flush=True)
+            time.sleep(600)
+        """
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "FACELINE_STATE": str(tmp_path / "state")}
+    run = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=environment)
+    assert run.stdout is not None
+    url = run.stdout.readline().strip()
+    assert url.startswith("http://127.0.0.1:")
+    with urllib.request.urlopen(f"{url}/admin/settings", timeout=30) as answer:
+        settings = answer.read().decode()
+    assert '"analytics_enabled":false' in settings, "no telemetry"
+    assert (tmp_path / "state" / "prefect" / "slot-0" / "prefect.db").is_file()
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    run.stdout.close()
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(f"{url}/health", timeout=5).close()
+        except urllib.error.URLError:
+            return
+        time.sleep(0.1)
+    pytest.fail("the server outlived its run")
+
+
+def test_a_server_that_cannot_start_is_one_line(
+    no_names: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FACELINE_STATE", str(tmp_path / "file"))
+    with pytest.raises(FacelineError, match="temporary Prefect server did not start"):
+        PrefectServer().start()
