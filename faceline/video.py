@@ -48,6 +48,8 @@ _NO_FOOTAGE = {
     "image2": "a still picture",
 }
 
+_UNSTEADY_CURE = "wait until nothing writes to it, then run again"
+
 
 @dataclass(frozen=True)
 class Footage:
@@ -113,17 +115,18 @@ class Footage:
 
         The digest is only computed again where size or modification time differ.
         """
-        cure = "wait until nothing writes to it, then run again"
         try:
             if _state(self.path) == (self.size_bytes, self.mtime_ns):
                 return
             digest = _sha256(self.path)
         except OSError as error:
             raise FootageChangedError(
-                f"the footage vanished while it was read ({error.strerror})", where=str(self.path), cure=cure
+                f"the footage vanished while it was read ({error.strerror})", where=str(self.path), cure=_UNSTEADY_CURE
             ) from error
         if digest != self.sha256:
-            raise FootageChangedError("the footage changed while it was read", where=str(self.path), cure=cure)
+            raise FootageChangedError(
+                "the footage changed while it was read", where=str(self.path), cure=_UNSTEADY_CURE
+            )
 
 
 def open_footage(path: str | Path) -> Footage:
@@ -306,7 +309,7 @@ def _decoding(footage: Footage, entries: list[EntryPoint]) -> Iterator[Decoding]
     for target in entries[:_SEEK_ATTEMPTS]:
         if target.rank == 0:
             break
-        with _container(footage.path) as container:
+        with _reopened(footage) as container:
             stream = _video_stream(container, footage.path)
             try:
                 container.seek(target.pts, stream=stream)
@@ -320,7 +323,7 @@ def _decoding(footage: Footage, entries: list[EntryPoint]) -> Iterator[Decoding]
                 yield _start(footage, stream, chain([head], packets), entry)
                 return
         log.debug("%s: no way to enter at %.3f s", footage.path, float(target.pts * footage.time_base))
-    with _container(footage.path) as container:
+    with _reopened(footage) as container:
         stream = _video_stream(container, footage.path)
         yield _start(footage, stream, container.demux(stream), None)
 
@@ -342,6 +345,17 @@ def _container(path: Path) -> InputContainer:
 
     # Playlists may name further files and addresses; footage is one local file.
     return av.open(str(path), metadata_errors="ignore", options={"protocol_whitelist": "file"})
+
+
+def _reopened(footage: Footage) -> InputContainer:
+    import av
+
+    try:
+        return _container(footage.path)
+    except av.error.FFmpegError as error:
+        raise FootageChangedError(
+            f"the footage cannot be opened any more ({error.strerror})", where=str(footage.path), cure=_UNSTEADY_CURE
+        ) from error
 
 
 def _video_stream(container: InputContainer, path: Path) -> VideoStream:

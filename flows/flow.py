@@ -26,6 +26,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import StateType
 from prefect.context import FlowRunContext
+from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture
 from prefect.logging.handlers import APILogWorker
 from prefect.states import Completed, Failed, State
@@ -125,11 +126,8 @@ def run_in_prefect(ready: Ready) -> Finished:
     job = ready.job
     with handed_over(ready):
         run: Any = for_job(analyze, job, job.footage.name)
-        try:
+        with ending(ready.temporary_server):
             finished: Finished = run(footage=valid_text(job.footage.path), overrides=readable_arguments(job.config))
-        finally:
-            if ready.temporary_server:
-                drain_logs()
     return finished
 
 
@@ -146,9 +144,16 @@ def for_job(flow: Flow[..., Any], job: Job, name: str) -> Flow[..., Any]:
     return flow.with_options(flow_run_name=lambda: one_line(name), task_runner=runner)
 
 
-def drain_logs() -> None:
-    """Send what is still to be sent to the server's log; it is about to be stopped."""
-    APILogWorker.drain_all(timeout=SETTLE_S)
+@contextlib.contextmanager
+def ending(temporary_server: bool) -> Iterator[None]:
+    """Around the call of a flow: a polite request to end is an exit code, and the server's log is completed."""
+    try:
+        yield
+    except TerminationSignal as ended:
+        raise SystemExit(128 + ended.signal) from ended
+    finally:
+        if temporary_server:
+            APILogWorker.drain_all(timeout=SETTLE_S)
 
 
 def _run(ready: Ready) -> Finished:

@@ -20,7 +20,7 @@ from flows.archive import Archive, open_archive
 from flows.config import load_config, load_sweep
 from flows.console import Lines, Reporter
 from flows.files import valid_text
-from flows.flow import Ready, Submission, drain_logs, for_job, readable_arguments, run_in_prefect, settle
+from flows.flow import Ready, Submission, ending, for_job, readable_arguments, run_in_prefect, settle
 from flows.job import Job
 from flows.publish import Publisher, artifact_place, one_line, unless_it_fails
 from flows.results import Finished
@@ -55,11 +55,10 @@ _many: ContextVar[Many | None] = ContextVar("many", default=None)
 def _handed_over(many: Many) -> Iterator[None]:
     token = _many.set(many)
     try:
-        yield
+        with ending(many.temporary_server):
+            yield
     finally:
         _many.reset(token)
-        if many.temporary_server:
-            drain_logs()
 
 
 @flow(name="archive", persist_result=False, log_prints=False)

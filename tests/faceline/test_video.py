@@ -403,6 +403,8 @@ def test_footage_that_changes_is_noticed(clips, tmp_path):
     path.unlink()
     with pytest.raises(FootageChangedError, match="vanished"):
         footage.check_unchanged()
+    with pytest.raises(FootageChangedError, match="cannot be opened any more"):
+        next(read_frames(footage))
 
 
 def test_a_segment_without_frames_is_empty(varied):

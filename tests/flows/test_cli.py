@@ -116,17 +116,20 @@ def test_a_file_that_is_no_video_is_one_line_and_1(tmp_path: Path, content: byte
 
 
 def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
-    pipe = subprocess.Popen(
-        f"{sys.executable} -m flows.cli config | head -1",
-        shell=True,
+    writer = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "config"],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    _, error = pipe.communicate(timeout=300)
-    assert error == ""
+    assert writer.stdout is not None
+    assert writer.stderr is not None
+    writer.stdout.close()
+    assert writer.stderr.read() == ""
+    writer.stderr.close()
+    assert writer.wait(timeout=300) == 1
 
 
 # ------------------------------------------------------------------------------------------ verbs, in this process

@@ -259,7 +259,7 @@ SWEEPS = [
     ["anomaly.window_s=1,2", "anomaly.window_s=4,8"],
     ["anomaly.window_s=sort(8,2,4)", "anomaly=lof"],
     ["anomaly=lof", "anomaly.model.n_neighbors=10,20"],
-    ["anomaly.pose_free=true,false", "anomaly.masks.max_gap_s=0.5,1"],
+    ["anomaly.min_rows=10,40", "anomaly.masks.max_gap_s=0.5,1"],
 ]
 
 

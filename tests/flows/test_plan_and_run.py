@@ -179,9 +179,10 @@ def test_run_json_says_what_was_run_on_what(line: Line) -> None:
     assert said["footage"]["path"] == str(line.footage())
     assert said["config"]["sample"]["fps"] == 5
     assert said["overrides"][-3:] == ["gridsearch=small", "runner.retry_delay_s=0", "sample.fps=5"]
-    assert said["stages"][0] | {"key": "", "seconds": 0} == {
-        "stage": "sample", "segment": 0, "trial": None, "key": "", "state": "cached", "reason": "unchanged", "seconds": 0,
-    }  # fmt: skip
+    first = said["stages"][0]
+    assert (first["stage"], first["segment"], first["trial"]) == ("sample", 0, None)
+    assert (first["state"], first["reason"]) == ("cached", "unchanged")
+    assert len(first["key"]) == 64
 
 
 def test_a_moved_file_is_not_worked_on_again(line: Line) -> None:
