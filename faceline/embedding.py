@@ -71,16 +71,16 @@ class Embedder(Protocol):
         ...
 
 
-def open_embedder(model: ResolvedModel, device: str = "cpu") -> Embedder:
+def open_embedder(model: ResolvedModel, device: str = "cpu", threads: int | None = None) -> Embedder:
     """Load the embedder that a resolved model of role ``identity`` stands for; `ModelError` when it cannot be."""
     if model.name == "vggface2":
         from faceline.adapters.vggface2 import VGGFace2
 
-        return VGGFace2(model.path, device)
+        return VGGFace2(model.path, device, threads)
     if model.name == "dlib":
         from faceline.adapters.dlib_resnet import DlibResnet
 
-        return DlibResnet(model.path, device)
+        return DlibResnet(model.path, device, threads)
     raise ValueError(f"no embedder named {model.name!r}")
 
 
@@ -152,7 +152,7 @@ def _compute(params: EmbedParams, inputs: Inputs, runtime: Runtime) -> Iterator[
     chosen = state == EMBEDDED
 
     # A segment without a face to embed does not load a network.
-    embedder = open_embedder(model, runtime.device) if chosen.any() else None
+    embedder = open_embedder(model, runtime.device, runtime.threads) if chosen.any() else None
     dimension = embedder.dimension if embedder is not None else embedder_facts(model.name).dimension
     yield {"embedded": EMBEDDED_SCHEMA.empty_table(), "embeddings": np.empty((0, dimension), np.float32)}
 

@@ -92,7 +92,7 @@ def find_persons(faces: Faces, scale: float, params: PersonParams) -> Persons:
     for number, members in enumerate(_by_size(pieces, owner), start=1):
         for piece in members:
             person[pieces.rows[piece]] = number
-    _drop_unseen_doubles(faces, person)
+    _drop_unseen_doubles(faces, pieces, person)
     _assert_one_face_per_frame(faces, person)
     count = int(person.max(initial=0))
     return Persons(person, _distances(faces, person, count), count)
@@ -162,8 +162,8 @@ def _found(
     strong = np.flatnonzero((owner < 0) & (pieces.good >= least_good) & ~_shadows(pieces))
     # The largest, in their original order.
     strong = np.sort(strong[np.argsort(-pieces.embedded[strong], kind="stable")][: params.max_linked])
-    apart = pieces.together[np.ix_(strong, strong)]
-    clusters = average_linkage(_pairwise(pieces.centre[strong]), pieces.embedded[strong], apart, limit)
+    distance = _pairwise(pieces.centre[strong])
+    clusters = average_linkage(distance, pieces.embedded[strong], _apart(pieces, strong), limit)
     for cluster in np.unique(clusters):
         members = strong[clusters == cluster]
         if (
@@ -174,31 +174,45 @@ def _found(
 
 
 def _shadows(pieces: Pieces) -> np.ndarray:
-    """bool [p]: pieces that lie on a larger piece, i.e. the same face found twice."""
-    larger = pieces.faces[None, :] > pieces.faces[:, None]
-    equal_earlier = (pieces.faces[None, :] == pieces.faces[:, None]) & (
-        np.arange(len(pieces))[None, :] < np.arange(len(pieces))[:, None]
-    )
-    return (pieces.doubles & (larger | equal_earlier)).any(axis=1)
+    """bool [p]: pieces that lie on a larger piece (of equals, on an earlier one), i.e. the same face found twice."""
+    first, second = pieces.together[pieces.doubles].T
+    shadows = np.zeros(len(pieces), bool)
+    shadows[np.where(pieces.faces[first] < pieces.faces[second], first, second)] = True
+    return shadows
+
+
+def _apart(pieces: Pieces, chosen: np.ndarray) -> np.ndarray:
+    """bool [c, c]: which of the chosen pieces are seen in one frame."""
+    place = np.full(len(pieces), -1, np.int64)
+    place[chosen] = np.arange(len(chosen))
+    pairs = place[pieces.together]
+    first, second = pairs[(pairs >= 0).all(axis=1)].T
+    apart = np.zeros((len(chosen), len(chosen)), bool)
+    apart[first, second] = apart[second, first] = True
+    return apart
 
 
 def _join(faces: Faces, pieces: Pieces, owner: np.ndarray, limit: float) -> None:
-    """Give pieces without an owner to the nearest person, nearest pairs first, where no frame forbids it."""
+    """Give pieces without an owner to the nearest person, nearest pairs first, where no frame forbids it; in place."""
     persons = np.unique(owner[owner >= 0])
     free = np.flatnonzero((owner < 0) & (pieces.embedded > 0))
     if len(persons) == 0 or len(free) == 0:
         return
     centres = np.array([_centre(faces, pieces, np.flatnonzero(owner == person)) for person in persons])
-    distance = np.linalg.norm(pieces.centre[free][:, None, :] - centres[None, :, :], axis=2)
-    taken = np.array([pieces.together[owner == person].any(axis=0) for person in persons])
-    for flat in np.argsort(distance, axis=None, kind="stable"):
-        row, column = np.unravel_index(flat, distance.shape)
-        if distance[row, column] > limit:
-            return
-        piece = free[row]
-        if owner[piece] < 0 and not taken[column, piece]:
-            owner[piece] = persons[column]
-            taken[column] |= pieces.together[piece]
+    distance = np.stack([np.linalg.norm(pieces.centre[free] - centre, axis=1) for centre in centres], axis=1)
+    neighbours: dict[int, list[int]] = {}
+    for first, second in pieces.together.tolist():
+        neighbours.setdefault(first, []).append(second)
+        neighbours.setdefault(second, []).append(first)
+    # Persons that are seen in one frame with a piece, and so cannot be its owner.
+    taken = {piece: {int(owner[other]) for other in others} for piece, others in neighbours.items()}
+    rows, columns = np.nonzero(distance <= limit)
+    for pair in np.argsort(distance[rows, columns], kind="stable"):
+        piece, person = int(free[rows[pair]]), int(persons[columns[pair]])
+        if owner[piece] < 0 and person not in taken.get(piece, ()):
+            owner[piece] = person
+            for other in neighbours.get(piece, ()):
+                taken[other].add(person)
 
 
 def _by_size(pieces: Pieces, owner: np.ndarray) -> list[np.ndarray]:
@@ -226,13 +240,16 @@ def _distances(faces: Faces, person: np.ndarray, count: int) -> np.ndarray:
     return distance
 
 
-def _drop_unseen_doubles(faces: Faces, person: np.ndarray) -> None:
+def _drop_unseen_doubles(faces: Faces, pieces: Pieces, person: np.ndarray) -> None:
     """Unassign interpolated boxes where the person is already seen in that frame.
 
     Cannot-links rest on faces really seen, since a box that was interpolated past a lost face may overlap in time with
     the tracklet in which the same face was found again.
     """
-    order = np.lexsort((faces.box_px[:, 1], faces.box_px[:, 0], ~faces.visible, person, faces.frame))
+    piece = np.empty(len(faces), np.int64)
+    for index, rows in enumerate(pieces.rows):
+        piece[rows] = index
+    order = np.lexsort((piece, ~faces.visible, person, faces.frame))
     again = (np.diff(faces.frame[order]) == 0) & (np.diff(person[order]) == 0)
     later = order[1:][again]
     person[later[~faces.visible[later]]] = UNKNOWN

@@ -50,8 +50,10 @@ class Pieces:
         embedded: int64 [p], embedded faces.
         good: int64 [p], embedded faces of at least the quality that was asked for.
         faces: int64 [p], visible faces.
-        together: bool [p, p], symmetric: both pieces have a visible face in one frame.
-        doubles: bool [p, p], symmetric: mostly the same picture area wherever both are seen (one face found twice).
+        together: int64 [m, 2], pairs of pieces (lower index first) that have a visible face in one frame; no matrix,
+            since pieces may be many and pairs are few.
+        doubles: bool [m], whether the pair mostly covers the same picture area where both are seen: one face found
+            twice.
     """
 
     rows: list[np.ndarray]
@@ -166,27 +168,27 @@ def _reject_doubled_frames(faces: Faces, order: np.ndarray, label: np.ndarray) -
 
 def _co_occurrence(faces: Faces, rows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """`Pieces.together` and `Pieces.doubles`."""
-    count = len(rows)
     piece = np.full(len(faces), -1, np.int64)
     for index, part in enumerate(rows):
         piece[part] = index
     seen = np.flatnonzero(faces.visible)
     seen = seen[np.argsort(faces.frame[seen], kind="stable")]
-    shared = np.zeros((count, count), np.int32)
-    overlapping = np.zeros((count, count), np.int32)
-    lag = 1
+    codes, overlapping = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     # Faces of one frame lie side by side; two that are `lag` apart are compared in one step for all frames.
-    while lag < len(seen):
+    for lag in range(1, len(seen)):
         same = faces.frame[seen[lag:]] == faces.frame[seen[:-lag]]
         if not same.any():
             break
         a, b = seen[:-lag][same], seen[lag:][same]
-        np.add.at(shared, (piece[a], piece[b]), 1)
+        code = np.minimum(piece[a], piece[b]) * len(rows) + np.maximum(piece[a], piece[b])
         alike = overlap(faces.box_px[a], faces.box_px[b]) > 0.5
-        np.add.at(overlapping, (piece[a[alike]], piece[b[alike]]), 1)
-        lag += 1
-    shared, overlapping = shared + shared.T, overlapping + overlapping.T
-    return shared > 0, (shared > 0) & (2 * overlapping > shared)
+        unique, place = np.unique(code, return_inverse=True)
+        codes.append(unique)
+        # +1 for every frame in which the two boxes cover each other, −1 for every other.
+        overlapping.append(np.bincount(place, weights=np.where(alike, 1, -1)).astype(np.int64))
+    unique, place = np.unique(np.concatenate(codes), return_inverse=True)
+    balance = np.bincount(place, weights=np.concatenate(overlapping), minlength=len(unique))
+    return np.column_stack(np.divmod(unique, max(len(rows), 1))), balance > 0
 
 
 def overlap(a_px: np.ndarray, b_px: np.ndarray) -> np.ndarray:

@@ -56,7 +56,7 @@ def run_job(job: Job, reporter: Reporter, began_s: float) -> Finished:
             return run_here(job, reporter, began_s)
         except ArtifactError as error:
             # What only reading could show. The artifact has been set aside, so now there is something to run.
-            log.warning("%s; computing it anew", error)
+            log.warning("%s: %s; it is computed anew", error.where, error.what)
     with prefect_server() as server:
         from flows.flow import Ready, run_in_prefect
 

@@ -16,7 +16,7 @@ from faceline.stages import STAGES
 from flows import console
 from flows.analyze import is_cached, log_folder, run_here
 from flows.config import Config, load_config
-from flows.console import Reporter
+from flows.console import Hushed, Reporter
 from flows.discovery import find_footage, results_folders
 from flows.files import csv_text, replace_text, valid_text
 from flows.job import Job, prepare
@@ -89,9 +89,9 @@ class Archive:
                 if not is_cached(job):
                     open_jobs.append(job)
                     continue
-                self._note(job, run_here(job, reporter, began_s), began_s, "cached")
+                self._note(job, run_here(job, Hushed(reporter), began_s), began_s, "cached")
             except ArtifactError as error:
-                log.warning("%s; computing it anew", error)
+                log.warning("%s: %s; it is computed anew", error.where, error.what)
                 open_jobs.append(job)
             except Exception as error:
                 self._set_aside(file, error, began_s, reporter)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 STATE_WORDS = {"cached": "cached", "run": "done", "failed": "failed", "skipped": "skipped"}
+NAME_WIDTH = 41
+"""Width of the column of stage names: as wide as most names of trials."""
+
 STATE_STYLES = {"cached": "dim", "run": "green", "failed": "bold red", "skipped": "yellow"}
 
 
@@ -118,7 +121,33 @@ class Lines:
 
 def stage_line(name: str, state: str, reason: str, seconds: float) -> str:
     """``detect · segment 0        done     12.3 s  no artifact yet``."""
-    return f"{name:<28}  {STATE_WORDS.get(state, state):<7} {seconds:7.1f} s  {_one_line(reason)}".rstrip()
+    return f"{name:<{NAME_WIDTH}}  {STATE_WORDS.get(state, state):<7} {seconds:7.1f} s  {_one_line(reason)}".rstrip()
+
+
+class Hushed:
+    """Passes warnings on and keeps quiet otherwise, for work that is over in a moment.
+
+    Args:
+        reporter: who is warned.
+    """
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+
+    def total(self, label: str, stages: int) -> None:
+        pass
+
+    def started(self, name: str) -> None:
+        pass
+
+    def progressed(self, name: str, done: int, total: int) -> None:
+        pass
+
+    def finished(self, name: str, state: str, reason: str, seconds: float) -> None:
+        pass
+
+    def warned(self, text: str) -> None:
+        self._reporter.warned(text)
 
 
 class Bars:

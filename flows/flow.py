@@ -170,7 +170,7 @@ def _run(ready: Ready) -> Finished:
             # The damaged artifact was set aside when it was met; a second walk computes it anew, and only it.
             if again:
                 raise
-            log.warning("%s; computing it anew", error)
+            log.warning("%s: %s; it is computed anew", error.where, error.what)
     publisher.progress(1.0, now=True)
     publisher.finished(finished)
     return finished

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from faceline.cropping import CROP_PADDING
 from faceline.errors import ModelError
 
 # Euclidean distance below which two faces count as one person; dlib's author recommends 0.6 for his own chips. On
@@ -28,7 +29,6 @@ SAME_PERSON_TRACKLETS = 0.43
 DIMENSION = 128
 INPUT_PX = 150
 _INPUT_PADDING = 0.25
-_CROP_PADDING = 0.45
 
 # dlib's input_rgb_image subtracts these means (R, G, B) and divides by 256.
 _MEAN_RGB = (122.782, 117.001, 104.298)
@@ -42,6 +42,7 @@ class DlibResnet:
     Args:
         path: ``dlib_face_recognition_resnet_model_v1.dat``.
         device: ``cpu`` or ``cuda``.
+        threads: torch's threads per call, set for the whole process; None leaves them as they are.
 
     Raises:
         ModelError: the file does not hold these weights.
@@ -53,9 +54,11 @@ class DlibResnet:
     same_person_threshold = SAME_PERSON_THRESHOLD
     same_person_tracklets = SAME_PERSON_TRACKLETS
 
-    def __init__(self, path: Path, device: str = "cpu") -> None:
+    def __init__(self, path: Path, device: str = "cpu", threads: int | None = None) -> None:
         import torch
 
+        if threads is not None:
+            torch.set_num_threads(threads)
         try:
             network = _build(path.read_bytes())
         except (ValueError, StopIteration, RuntimeError) as error:
@@ -87,8 +90,8 @@ class DlibResnet:
         del crop_matrix, box_px
         # crop = (0.45 + t) / 1.9 · H and chip = (0.25 + t) / 1.5 · 150 for a template point t.
         chip_unit = INPUT_PX / (2 * _INPUT_PADDING + 1)
-        scale = chip_unit * (2 * _CROP_PADDING + 1) / crop_rgb.shape[0]
-        shift = (_INPUT_PADDING - _CROP_PADDING) * chip_unit
+        scale = chip_unit * (2 * CROP_PADDING + 1) / crop_rgb.shape[0]
+        shift = (_INPUT_PADDING - CROP_PADDING) * chip_unit
         cut = np.array([[scale, 0.0, shift], [0.0, scale, shift]])
         return cv2.warpAffine(
             crop_rgb, cut, (INPUT_PX, INPUT_PX), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE

@@ -141,7 +141,7 @@ MODEL = ResolvedModel("identity", "toy", "0" * 64, Path("toy"), "test")
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> Toy:
     network = Toy()
-    monkeypatch.setattr(embedding, "open_embedder", lambda model, device: network)
+    monkeypatch.setattr(embedding, "open_embedder", lambda model, device, threads: network)
     monkeypatch.setattr(embedding, "embedder_facts", lambda name: EmbedderFacts(3, 1.0, 1.0))
     return network
 

@@ -344,7 +344,7 @@ def test_pieces_sum_up_their_faces() -> None:
     assert pieces.embedded.tolist() == [12, 4] and pieces.good.tolist() == [0, 4]
     assert pieces.faces.tolist() == [12, 20]
     assert np.linalg.norm(pieces.centre, axis=1) == pytest.approx([1, 1])
-    assert pieces.together.tolist() == [[False, True], [True, False]] and not pieces.doubles.any()
+    assert pieces.together.tolist() == [[0, 1]] and pieces.doubles.tolist() == [False]
 
 
 def test_the_mean_is_weighted_by_quality() -> None:
