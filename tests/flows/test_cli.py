@@ -95,13 +95,20 @@ def test_help_lines_fit_a_terminal() -> None:
 
 def test_wrong_use_is_one_line_and_2(tmp_path: Path) -> None:
     """In a process of its own, since what counts is the descriptor."""
-    for arguments in (["anlyze"], ["analyze", "smaple.fps=5"], ["analyze"], ["archive", "footage=nowhere"]):
-        done = command(*arguments, folder=tmp_path)
-        assert done.returncode == 2, arguments
-        assert done.stderr.count("\n") == 1
-        assert done.stderr.startswith("faceline: ")
-        assert done.stdout == ""
+    done = command("analyze", "smaple.fps=5", folder=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "faceline: there is no option 'smaple.fps'; did you mean 'sample.fps'?\n"
+    assert done.stdout == ""
     assert list(tmp_path.iterdir()) == [], "wrong use leaves nothing behind"
+
+
+@pytest.mark.parametrize("arguments", [["anlyze"], ["analyze"], ["archive", "footage=nowhere"], ["plan", "x.mp4"]])
+def test_every_wrong_use_is_2(arguments: list[str], line: Line, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("faceline: ")
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no video\n" * 100])

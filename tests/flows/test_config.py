@@ -229,13 +229,12 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
     ],
 )
 def test_a_path_is_taken_as_it_is(name: str) -> None:
-    assert load_config([f"footage={name}"], STAGES).footage == name
-    assert load_config([f"output={name}"], STAGES).output == name
-    assert load_config([f"store.root={name}"], STAGES).store.root == name
+    config = load_config([f"footage={name}", f"output={name}", f"store.root={name}"], STAGES)
+    assert (config.footage, config.output, config.store.root) == (name, name, name)
 
 
 def test_a_path_in_hydras_own_quotes_works_too() -> None:
-    assert load_config(["footage='a,b.mp4'"], STAGES).footage == "a,b.mp4"
+    assert split_arguments(["footage='a,b.mp4'"]).paths["footage"] == "a,b.mp4"
 
 
 def test_quotes_that_belong_to_the_name_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

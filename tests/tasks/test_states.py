@@ -54,10 +54,10 @@ def test_what_cannot_pass_is_not(error: BaseException | None) -> None:
 
 @pytest.mark.parametrize(
     ("state", "name", "message"),
-    [("cached", "Cached", "unchanged"), ("run", "Completed", "unchanged (1.3 s)")],
+    [("cached", "Cached", "unchanged"), ("run", "Completed", "unchanged (1.5 s)")],
 )
 def test_an_outcome_becomes_a_state(monkeypatch: pytest.MonkeyPatch, state: Any, name: str, message: str) -> None:
-    outcome = StageOutcome(REF, state, "unchanged", 1.25, {"faces": 3})
+    outcome = StageOutcome(REF, state, "unchanged", 1.5, {"faces": 3})
     monkeypatch.setattr(states, "run_stage", lambda request: outcome)
     made = states.perform(None)  # type: ignore[arg-type]
     assert (made.name, made.message, made.data) == (name, message, outcome)
