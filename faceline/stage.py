@@ -124,7 +124,6 @@ class Stage:
             Every payload must occur in at least one chunk (an empty table or array where there is nothing).
         reads_footage: whether it opens the footage itself.
         roles: which model roles it uses, given its parameters (their digests enter the key).
-        summary: turns the finished payload row counts into a short line for people; optional.
     """
 
     name: str

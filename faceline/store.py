@@ -44,8 +44,8 @@ log = logging.getLogger(__name__)
 _KEY = re.compile(r"[0-9a-f]{64}")
 _FOREIGN_DRAFT_AGE_S = 7 * 24 * 3600.0
 _LIBRARIES = (
-    *("av", "dlib-bin", "facenet-pytorch", "fer", "keras", "mediapipe", "numpy", "opencv-contrib-python-headless"),
-    *("pandas", "pyarrow", "pyod", "scikit-image", "scikit-learn", "scipy", "torch", "torchvision", "umap-learn"),
+    *("av", "facenet-pytorch", "fer", "mediapipe", "numpy", "opencv-contrib-python-headless"),
+    *("pyarrow", "scikit-image", "scikit-learn", "scipy", "torch", "torchvision"),
 )
 
 

@@ -177,7 +177,7 @@ def open_footage(path: str | Path) -> Footage:
     fps = float((scan.pictures - 1) / (end_s - start_s)) if end_s > start_s else float(_nominal_fps(stream))
     return Footage(
         path=path,
-        name=path.stem,
+        name=results_name(path),
         sha256=sha256,
         size_bytes=before[0],
         mtime_ns=before[1],
@@ -196,6 +196,12 @@ def open_footage(path: str | Path) -> Footage:
         entries=scan.entries,
         damage=scan.damage,
     )
+
+
+def results_name(path: Path) -> str:
+    """Name for a file's results: without its extension, as valid Unicode, and never one that means another folder."""
+    name = path.name if path.stem.strip(".") == "" else path.stem
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def read_frames(

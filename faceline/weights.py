@@ -41,6 +41,22 @@ class ResolvedModel:
     path: Path
     source: str
 
+    def check_unchanged(self) -> None:
+        """Raise `ModelError` if the weights are no longer those that were resolved.
+
+        Files are hashed again only where size or modification time differ.
+        """
+        try:
+            same = _digest(card(self.name), self.path) == self.sha256
+        except OSError:
+            same = False
+        if not same:
+            raise ModelError(
+                "the weights changed while they were used",
+                where=self.name,
+                cure="wait until they are in place, run again",
+            )
+
 
 @dataclass(frozen=True)
 class ModelCard:

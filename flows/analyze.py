@@ -57,7 +57,7 @@ def run_job(job: Job, reporter: Reporter, began_s: float) -> Finished:
         except ArtifactError as error:
             # What only reading could show. The artifact has been set aside, so now there is something to run.
             log.warning("%s: %s; it is computed anew", error.where, error.what)
-    with prefect_server() as server:
+    with prefect_server(reporter.noted) as server:
         from flows.flow import Ready, run_in_prefect
 
         server.ready()

@@ -167,7 +167,7 @@ def archive(arguments: Sequence[str]) -> int:
     with session(log_path(log_folder(config), "archive", work.folder.name)) as reporter:
         jobs = work.take_cached(reporter)
         if jobs:
-            with prefect_server() as server:
+            with prefect_server(reporter.noted) as server:
                 from flows.flow_many import run_archive_in_prefect
 
                 server.ready()

@@ -88,6 +88,10 @@ class Reporter(Protocol):
         """A stage has ended; ``state`` is one of `STATE_WORDS`."""
         ...
 
+    def noted(self, text: str) -> None:
+        """Something worth a line that is no stage."""
+        ...
+
     def warned(self, text: str) -> None:
         """Something is not as it should be, and the run goes on."""
         ...
@@ -114,6 +118,9 @@ class Lines:
 
     def finished(self, name: str, state: str, reason: str, seconds: float) -> None:
         say(stage_line(name, state, reason, seconds))
+
+    def noted(self, text: str) -> None:
+        say(text)
 
     def warned(self, text: str) -> None:
         warning(text, self._stderr)
@@ -144,6 +151,9 @@ class Hushed:
         pass
 
     def finished(self, name: str, state: str, reason: str, seconds: float) -> None:
+        pass
+
+    def noted(self, text: str) -> None:
         pass
 
     def warned(self, text: str) -> None:
@@ -182,6 +192,9 @@ class Bars:
                 self._progress.advance(self._whole)
         style = STATE_STYLES.get(state, "")
         self._print(stage_line(name, state, reason, seconds), style)
+
+    def noted(self, text: str) -> None:
+        self._print(text, "")
 
     def warned(self, text: str) -> None:
         self._print(f"warning: {_one_line(text)}", "yellow")

@@ -69,9 +69,11 @@ def results_folders(folder: Path, files: Sequence[Path], output: Path) -> Iterat
 
     Where two would share a folder, or one lie inside another's, the extension stays.
     """
-    stems = [file.relative_to(folder).with_suffix("") for file in files]
+    whole = [file.relative_to(folder) for file in files]
+    stems = [path.with_suffix("") for path in whole]
     taken = Counter(stems)
-    parents = {parent for file in files for parent in file.relative_to(folder).parents}
-    for file, stem in zip(files, stems, strict=True):
-        alone = taken[stem] == 1 and stem not in parents
-        yield output / (stem if alone else file.relative_to(folder))
+    # A name without its extension may be another file's whole name (a.mp4.avi beside a.mp4), or a folder's.
+    others = {*whole, *(parent for path in whole for parent in path.parents)}
+    for path, stem in zip(whole, stems, strict=True):
+        plain = taken[stem] == 1 and stem not in others and stem.name.strip(".")
+        yield output / (stem if plain else path)

@@ -18,6 +18,7 @@ from faceline.anomaly.trial import TrialParams, trial_id
 from faceline.sampling import SampleParams
 from faceline.stage import Runtime, Stage, StageParams
 from flows.config import Config
+from tasks import runner
 from tasks.runner import StageRequest
 
 if TYPE_CHECKING:
@@ -121,6 +122,8 @@ def build_pipeline(
     nodes: dict[str, Node] = {}
     by_stage: dict[str, list[Node]] = {}
     for stage in stages:
+        # Now, not when its turn comes: code edited during a long run must not pass for the code that was imported.
+        runner.code_digests(stage)
         made = list(_nodes_of(stage, segments, config, by_stage, facts))
         by_stage[stage.name] = made
         nodes.update({node.name: node for node in made})

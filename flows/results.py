@@ -63,6 +63,11 @@ def stored_inputs(job: Job, stage: Stage, outcomes: Mapping[str, StageOutcome]) 
     return StoredInputs(stage, refs)
 
 
+def _valid(tree: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Those of the entries that are paths, as valid Unicode."""
+    return {name: valid_text(tree[name]) for name in names if tree.get(name)}
+
+
 def run_facts(job: Job, records: Sequence[Record], seconds: float) -> dict[str, Any]:
     """The part of ``run.json`` that is known without reading artifacts."""
     footage = job.footage
@@ -74,7 +79,7 @@ def run_facts(job: Job, records: Sequence[Record], seconds: float) -> dict[str, 
             "duration_s": float(footage.duration_s),
             "start_s": float(footage.start_s),
         },
-        "config": dict(job.config.tree),
+        "config": {**job.config.tree, **_valid(job.config.tree, ("footage", "output"))},
         "overrides": [valid_text(argument) for argument in job.config.arguments],
         "models": {role: {"name": m.name, "sha256": m.sha256, "source": m.source} for role, m in job.models.items()},
         "stages": [asdict(record) | {"seconds": round(record.seconds, 3)} for record in records],

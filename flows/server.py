@@ -14,7 +14,7 @@ import time
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from faceline.errors import FacelineError
@@ -162,9 +162,14 @@ class PrefectServer:
 
 
 @contextlib.contextmanager
-def prefect_server() -> Iterator[PrefectServer]:
-    """A started server; `PrefectServer.ready` is left to the caller, so that other work can go on meanwhile."""
+def prefect_server(say: Callable[[str], None] = lambda text: None) -> Iterator[PrefectServer]:
+    """A started server; `PrefectServer.ready` is left to the caller, so that other work can go on meanwhile.
+
+    Args:
+        say: told in one line which server it is; a temporary one takes its time.
+    """
     server = PrefectServer()
+    say("Prefect: starting a temporary server" if server.temporary else f"Prefect: {server.url}")
     try:
         server.start()
         yield server

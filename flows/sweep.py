@@ -88,7 +88,7 @@ def run_jobs(jobs: Sequence[Job], reporter: Reporter) -> list[Row]:
     """Run all combinations, here if everything is cached, else as a Prefect flow."""
     if all(is_cached(job) for job in jobs):
         return [row for job in jobs for row in run_combination(job, job.walk(start_here, reporter), reporter)]
-    with prefect_server() as server:
+    with prefect_server(reporter.noted) as server:
         from flows.flow_many import run_sweep_in_prefect
 
         server.ready()

@@ -174,6 +174,7 @@ def run_stage(request: StageRequest) -> StageOutcome:
 
     Raises:
         FootageChangedError: the footage changed while it was read; nothing is kept.
+        ModelError: the weights changed while they were used; nothing is kept.
         ArtifactError: an input is missing or damaged; damage is set aside, so that a new run computes it anew.
         TypeError, ValueError: the request does not fit the stage, or the stage's output not its declaration.
         Exception: whatever the compute function raises; nothing is kept.
@@ -233,6 +234,8 @@ def _compute(request: StageRequest, stage: Stage, store: Store, parts: KeyParts)
         compute_s = time.perf_counter() - start_s
         if stage.reads_footage:
             request.footage.check_unchanged()
+        for role in stage.roles(request.params):
+            request.models[role].check_unchanged()
         code_digests(stage)  # Raises if the code that was just run is no longer what the key says.
         store.commit(draft, parts, runtime=runtime_facts(request.runtime), timings={"compute_s": round(compute_s, 3)})
 

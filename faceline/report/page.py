@@ -149,6 +149,8 @@ class _Context:
             "torn": [
                 round(WIDTH * self.axis.fraction(t), 2) for t in findings.facts["damaged_at_s"].drop_null().to_pylist()
             ],
+            # Without a threshold for anybody, "no moment" is no finding but a lack of footage.
+            "judged": bool(pc.any(pc.is_finite(faces["threshold"].drop_null())).as_py()),
             "events": self.events,
             "top": [self._card(event) for event in self.top],
             "lanes": self._lanes(),

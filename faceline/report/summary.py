@@ -29,6 +29,10 @@ def console_summary(inputs: Inputs, top: int = 10) -> str:
         lines.append(f"No faces found in {_count(counts['sampled'], 'sampled frame')}: nothing to compare.")
     elif not persons:
         lines.append(f"No person found among {_count(counts['faces'], 'face')}: nothing to compare.")
+    elif not any(is_judged(inputs).values()):
+        lines.append(
+            f"Too little usable footage of {_count(len(persons), 'person')} to tell what is usual: nothing was judged."
+        )
     elif not events.num_rows:
         whose = "this person" if len(persons) == 1 else "each person"
         lines.append(f"No anomalies: every moment is within what is usual for {whose} in this footage.")
@@ -41,6 +45,16 @@ def console_summary(inputs: Inputs, top: int = 10) -> str:
     if persons:
         lines.append(f"Details saved to {_files(persons)}")
     return "\n".join(lines)
+
+
+def is_judged(inputs: Inputs) -> dict[int, bool]:
+    """Per person, whether there was footage enough for a threshold; without one, no event is no finding."""
+    judged: dict[int, bool] = {}
+    table = inputs.table("gridsearch", "scores", ("person", "threshold"))
+    for person, threshold in zip(table["person"].to_pylist(), table["threshold"].to_pylist(), strict=True):
+        if person is not None:
+            judged[person] = judged.get(person, False) or (threshold is not None and threshold == threshold)
+    return judged
 
 
 def damage_lines(inputs: Inputs) -> list[str]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from faceline import video
 from faceline.errors import FootageChangedError, FootageError
 from faceline.timeline import Segment
-from faceline.video import open_footage, read_frames
+from faceline.video import open_footage, read_frames, results_name
 
 #: Irregular on purpose: bursts, pauses and a late start, in milliseconds.
 VFR_MS = [1500 + t for t in np.cumsum([0, *([33, 67, 40, 200, 5, 33, 533] * 7)]).tolist()]
@@ -413,3 +413,15 @@ def test_a_segment_without_frames_is_empty(varied):
     reader = read_frames(footage, gap)
     assert list(reader) == []
     assert reader.frames_decoded == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("interview.mp4", "interview"), ("a.b.mp4", "a.b"), ("..mp4", "..mp4"), ("...mp4", "...mp4"), (".mp4", ".mp4")],
+)
+def test_a_results_name_never_means_another_folder(file: str, name: str) -> None:
+    assert results_name(Path(file)) == name
+
+
+def test_a_results_name_is_valid_text() -> None:
+    results_name(Path(os.fsdecode(b"caf\xe9.mp4"))).encode("utf-8")

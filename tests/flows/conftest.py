@@ -85,7 +85,7 @@ def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Line:
     made = Line(tmp_path, calls)
 
     @contextlib.contextmanager
-    def no_server() -> Iterator[Any]:
+    def no_server(say: Any) -> Iterator[Any]:
         made.servers += 1
         raise AssertionError("a Prefect server was asked for")
         yield
@@ -107,7 +107,7 @@ def prefect_line(line: Line, prefect_api: None, monkeypatch: pytest.MonkeyPatch)
             pass
 
     @contextlib.contextmanager
-    def session_server() -> Iterator[Server]:
+    def session_server(say: Any) -> Iterator[Server]:
         line.servers += 1
         yield Server()
 

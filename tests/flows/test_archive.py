@@ -6,6 +6,8 @@ import csv
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from faceline.errors import UsageError
 from flows import archive as module
@@ -89,6 +91,28 @@ def test_no_two_files_share_a_results_folder(files: list[str], folders: list[str
     home, output = Path("/archive"), Path("/results")
     made = list(results_folders(home, [home / name for name in files], output))
     assert [str(path.relative_to(output)) for path in made] == folders
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from(["a", "b", "a.mp4", "..mp4", "...mp4", "a.mov", "a.mp4.avi"]), min_size=1, max_size=3),
+        min_size=1,
+        max_size=8,
+        unique_by=tuple,
+    )
+)
+def test_results_folders_are_all_different_and_inside(files: list[list[str]]) -> None:
+    home, output = Path("/archive"), Path("/results")
+    # A file cannot also be a folder.
+    named = [Path(*parts) for parts in files]
+    named = [path for path in named if not any(path in other.parents for other in named)]
+    made = list(results_folders(home, [home / path for path in named], output))
+    assert len(set(made)) == len(made)
+    for path in made:
+        inside = path.relative_to(output)
+        assert inside.parts
+        assert not {".", ".."} & set(inside.parts)
+    assert not [a for a in made for b in made if a in b.parents]
 
 
 @pytest.mark.parametrize(

@@ -342,3 +342,15 @@ def test_any_text_survives_the_override_grammar(text: str) -> None:
 )
 def test_any_plain_value_survives_the_override_grammar(value: Any) -> None:
     assert parse_override(f"key={override_value(value)}").value() == value
+
+
+def test_the_configuration_is_found_in_a_checkout_and_in_an_installation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows import composition
+
+    (tmp_path / "flows").mkdir()
+    monkeypatch.setattr(composition, "__file__", str(tmp_path / "flows" / "composition.py"))
+    assert conf_folder() == tmp_path / "conf", "beside the packages"
+    (tmp_path / "flows" / "conf").mkdir()
+    assert conf_folder() == tmp_path / "flows" / "conf", "inside the package, where the wheel puts it"

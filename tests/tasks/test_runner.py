@@ -20,7 +20,7 @@ import pyarrow as pa
 import pytest
 
 from faceline.artifacts import ArtifactRef
-from faceline.errors import ArtifactError, FootageChangedError
+from faceline.errors import ArtifactError, FootageChangedError, ModelError
 from faceline.inputs import StoredInputs
 from faceline.stage import Inputs, Payload, Runtime, Stage, StageParams
 from faceline.store import Store
@@ -122,6 +122,10 @@ class Weights:
     sha256: str
     path: Path
     source: str = "bundled"
+
+    def check_unchanged(self) -> None:
+        if self.path.read_text() != "W":
+            raise ModelError("the weights changed while they were used", where=self.name)
 
 
 @pytest.fixture
@@ -325,6 +329,15 @@ def test_footage_that_changes_while_it_is_read_leaves_nothing(sampling: StageReq
         run_stage(replace(sampling, stage=replace(SAMPLE, compute=spoiled)))
     assert list(Store(root).artifacts()) == []
     assert Store(root).folder.names("sample") == []
+
+
+def test_weights_that_change_while_they_are_used_leave_nothing(
+    counting: StageRequest, weights: dict[str, Weights], root: str
+) -> None:
+    weights["identity"].path.write_text("other weights")
+    with pytest.raises(ModelError, match="changed while they were used"):
+        run_stage(counting)
+    assert Store(root).folder.names("count") == []
 
 
 @pytest.mark.parametrize("error", [RuntimeError, MemoryError, KeyboardInterrupt])

@@ -34,6 +34,16 @@ def test_ten_of_twelve() -> None:
     )
 
 
+def test_footage_too_short_to_judge_is_not_called_usual() -> None:
+    inputs = _inputs([])
+    scores = inputs.payloads["gridsearch", "scores"]
+    at = scores.column_names.index("threshold")
+    blank = scores.set_column(at, "threshold", pa.nulls(scores.num_rows, pa.float64()))
+    summary = console_summary(MemoryInputs({**inputs.payloads, ("gridsearch", "scores"): blank}))
+    assert "Too little usable footage of 1 person" in summary
+    assert "usual for this person" not in summary
+
+
 def test_fewer_and_several_persons() -> None:
     events = [{}, {"event": 1, "rank": 2, "person": 2, "p_value": 0.0001, "top_features": "smile -3.0"}]
     assert console_summary(_inputs(events, persons=2)) == (
