@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from faceline.clustering import CLUSTER
 from prefect import State, task
 
+from faceline.clustering import CLUSTER
 from tasks.runner import StageOutcome, StageRequest
 from tasks.states import STAGE_TASK, perform
 

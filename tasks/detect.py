@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from faceline.detection import DETECT
 from prefect import State, task
 
+from faceline.detection import DETECT
 from tasks.runner import StageOutcome, StageRequest
 from tasks.states import STAGE_TASK, perform
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from faceline.sampling import SAMPLE
 from prefect import State, task
 
+from faceline.sampling import SAMPLE
 from tasks.runner import StageOutcome, StageRequest
 from tasks.states import STAGE_TASK, perform
 
