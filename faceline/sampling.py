@@ -128,14 +128,18 @@ def _tick(
 def _compute(params: SampleParams, inputs: Inputs, runtime: Runtime) -> Iterator[Chunk]:
     footage, segment = inputs.footage, inputs.segment
     fps = None if params.fps == "native" else Fraction(repr(params.fps))
-    reader = read_frames(footage, segment, neighbours=True)
+    # Two ticks back lies the frame that was sampled last before the segment: a cut may fall on the segment's edge.
+    reader = read_frames(footage, segment, neighbours=True, lead_s=2 / fps if fps else Fraction(0))
     rows: list[dict[str, Any]] = []
     previous = None
     total = math.ceil(segment.end_s - segment.start_s)
     for frame, tick in sampled(reader, footage.start_s, fps):
-        if frame.time_s not in segment:
+        if frame.time_s >= segment.end_s:
             continue
         thumbnail = frame.thumbnail()
+        if frame.time_s < segment.start_s:
+            previous = thumbnail
+            continue
         score = None if previous is None else cut_score(previous, thumbnail)
         previous = thumbnail
         rows.append(
@@ -189,8 +193,9 @@ SAMPLE = Stage(
             "frames",
             "parquet",
             "One row per sampled frame, by time. `time_s` is the presentation timestamp, not shifted to start at 0; "
-            "`cut`: a shot boundary lies between the previous sampled frame of the segment and this one; `luma_mean` "
-            "0–255; `cut_score` 0–2, null for the segment's first row.",
+            "`cut`: a shot boundary lies between the previous sampled frame, which may belong to the segment "
+            "before, and this one; `luma_mean` 0–255; `cut_score` 0–2, null for the footage's first row; below 0.3 an "
+            "upper bound.",
         ),
         Payload(
             "facts",

@@ -16,6 +16,9 @@ _TOP_PX = (THUMBNAIL_PX[1] % _BLOCK_PX) // 2
 #: A block that agrees this well where it stands has not moved.
 _LOSS_WORTH_A_SEARCH = 0.05
 
+#: Below this, whether blocks have moved makes no difference to anybody; the search takes far longer than the rest.
+_SCORE_WORTH_A_SEARCH = 0.3
+
 #: Blocks with less contrast than this (standard deviation of luma, 0–255) say nothing about structure.
 _MIN_CONTRAST = 3.0
 
@@ -34,16 +37,28 @@ def cut_score(before: np.ndarray, after: np.ndarray) -> float:
     - *colour*: mean absolute difference of hue, saturation and value, as PySceneDetect's ContentDetector weighs them,
       over 128. It catches dips to white or black.
 
+    Scores below 0.3 are upper bounds: motion is then not searched for.
+
     Args:
         before, after: uint8 RGB ``[36, 64, 3]``, see `faceline.picture.Frame.thumbnail`.
     """
     lumas = luma(before), luma(after)
-    structure = max(_structure_lost(*lumas), _structure_lost(*reversed(lumas)))
-    return min(structure, 1.0) + _colour_change(before, after)
+    colour = _colour_change(before, after)
+    score = _structure_lost(*lumas, search=False) + colour
+    if score >= _SCORE_WORTH_A_SEARCH:
+        score = _structure_lost(*lumas, search=True) + colour
+    return score
 
 
-def _structure_lost(template: np.ndarray, scene: np.ndarray) -> float:
-    """Median loss over the textured blocks of ``template`` when each is looked for in ``scene``; luma, float32."""
+def _structure_lost(before: np.ndarray, after: np.ndarray, *, search: bool) -> float:
+    return min(1.0, max(_blocks_lost(before, after, search), _blocks_lost(after, before, search)))
+
+
+def _blocks_lost(template: np.ndarray, scene: np.ndarray, search: bool) -> float:
+    """Median loss over the textured blocks of ``template`` when each is looked for in ``scene``; luma, float32.
+
+    Without a search each block is compared with the one in its own place, which loses at least as much.
+    """
     import cv2
 
     blocks, standing = _blocks(template), _blocks(scene)
@@ -53,7 +68,7 @@ def _structure_lost(template: np.ndarray, scene: np.ndarray) -> float:
         return 0.0
     covariance = ((blocks - blocks.mean((2, 3), keepdims=True)) * standing).mean((2, 3))
     losses = 1.0 - covariance / np.maximum(contrast * standing.std(axis=(2, 3)), 1e-6)
-    for row, column in textured:
+    for row, column in textured if search else ():
         if losses[row, column] > _LOSS_WORTH_A_SEARCH:
             y, x = _TOP_PX + row * _BLOCK_PX, column * _BLOCK_PX
             around = scene[

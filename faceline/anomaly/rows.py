@@ -135,7 +135,7 @@ class Shots:
 
     @classmethod
     def of(cls, frames: pa.Table) -> Shots:
-        """From frames.parquet; a cut is known only within a segment, so a segment's edge alone starts no shot."""
+        """From frames.parquet; a segment's edge alone starts no shot."""
         frame = frames["frame"].to_numpy()
         order = np.argsort(frame, kind="stable")
         cut = np.asarray(frames["cut"].fill_null(False).to_numpy(zero_copy_only=False), dtype=bool)

@@ -121,15 +121,7 @@ def test_the_stage_samples_alike_in_one_segment_and_in_many(vfr, segment_s, fps)
     scores = dict(zip(whole["frame"].to_pylist(), whole["cut_score"].to_pylist(), strict=True))
     for row in parts.to_pylist():
         assert row["cut_score"] is None or row["cut_score"] == pytest.approx(scores[row["frame"]], abs=1e-6)
-    firsts = [rows[0] for rows in _by_segment(parts).values()]
-    assert all(row["cut_score"] is None and not row["cut"] for row in firsts)
-
-
-def _by_segment(table):
-    rows: dict[int, list[dict]] = {}
-    for row in table.to_pylist():
-        rows.setdefault(row["segment"], []).append(row)
-    return rows
+    assert [row["cut_score"] is None for row in parts.to_pylist()] == [True] + [False] * (parts.num_rows - 1)
 
 
 def test_times_are_presentation_times_and_frames_are_what_they_claim(vfr):
@@ -159,6 +151,19 @@ def test_cuts_and_brightness(tmp_path, clip_writer):
     assert [row["time_s"] for row in rows if row["cut"]] == [1.2]
     assert rows[0]["luma_mean"] == pytest.approx(first.mean((0, 1)) @ [0.299, 0.587, 0.114], abs=2)
     assert rows[-1]["luma_mean"] == pytest.approx(rows[-10]["luma_mean"] / 2, abs=2)
+
+
+@pytest.mark.parametrize("segment_s", [0.4, 0.5, 0.6, 1.2])
+@pytest.mark.parametrize("fps", [3.0, 10.0, "native"])
+def test_a_cut_on_the_edge_of_a_segment_is_seen(tmp_path, clip_writer, segment_s, fps):
+    rng = np.random.default_rng(3)
+    first, second = rng.integers(0, 256, (2, 6, 12, 3), dtype=np.uint8).repeat(16, 1).repeat(16, 2)
+    path = clip_writer(tmp_path / "cut.mp4", [first] * 30 + [second] * 30)
+    _, whole, _ = run(path, fps=fps)
+    _, parts, _ = run(path, segment_s=segment_s, fps=fps)
+    assert sum(whole["cut"].to_pylist()) == 1
+    for column in ("frame", "cut", "cut_score"):
+        assert parts[column].equals(whole[column])
 
 
 def test_damage_is_stated_and_what_is_spoilt_is_not_sampled(clips, tmp_path):

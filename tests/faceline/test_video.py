@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from faceline import video
+from faceline import containers, reading
 from faceline.errors import FootageChangedError, FootageError
 from faceline.timeline import Segment
 from faceline.video import open_footage, read_frames, results_name
@@ -106,14 +106,14 @@ def test_segments_read_one_by_one_are_the_footage_read_through(varied, read_numb
 
 def test_reading_a_late_segment_begins_at_a_keyframe_near_it(clips, monkeypatch):
     footage = open_footage(clips("long.mp4", count=300))
-    start = video._start
+    start = reading._start
     begun_at_s = []
 
     def spy(footage, stream, packets, entry):
         begun_at_s.append(entry and entry.pts * footage.time_base)
         return start(footage, stream, packets, entry)
 
-    monkeypatch.setattr(video, "_start", spy)
+    monkeypatch.setattr(reading, "_start", spy)
     stamps(footage, footage.segments(4)[2])
     assert len(begun_at_s) == 1
     assert 8 - 3 <= begun_at_s[0] <= 8
@@ -307,7 +307,7 @@ def test_damage_does_not_depend_on_decoder_threads(holed, monkeypatch, threads):
         return [frame.index for frame in reader], reader.frames_decoded, reader.damage
 
     usual = read()
-    monkeypatch.setattr(video, "DECODER_THREADS", threads)
+    monkeypatch.setattr(containers, "DECODER_THREADS", threads)
     assert read() == usual
 
 

@@ -1,0 +1,215 @@
+"""Decoding one segment of a footage, forward, in one pass, with the true presentation time of every frame."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from faceline.ahead import ahead
+from faceline.containers import open_container, video_stream
+from faceline.decoding import Decoding
+from faceline.errors import FootageChangedError
+from faceline.packets import Damage, EntryPoint
+from faceline.picture import Converter, Frame, Projection
+from faceline.timeline import Segment
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+    from faceline.video import Footage
+
+log = logging.getLogger(__name__)
+
+#: Entry points tried before reading begins at the file's start.
+_SEEK_ATTEMPTS = 3
+
+#: Frames decoded ahead of their use: enough to keep the decoder busy through a batch, few enough for 4K pictures.
+_FRAMES_AHEAD = 6
+
+UNSTEADY_CURE = "wait until nothing writes to it, then run again"
+
+
+def read_frames(
+    footage: Footage,
+    segment: Segment | None = None,
+    *,
+    wanted: frozenset[int] | None = None,
+    neighbours: bool = False,
+    lead_s: Fraction = Fraction(0),
+) -> FrameReader:
+    """Decode a segment, forward, in one pass; decoding runs a few frames ahead, in a thread of its own.
+
+    Args:
+        footage: what to read.
+        segment: the stretch to read; None for all.
+        wanted: indices of the frames to deliver; None for all. Reading stops after the last of them.
+        neighbours: also deliver the frame just before and the frame just after the segment, where there are any.
+        lead_s: with ``neighbours``, also deliver frames up to this many seconds before the segment.
+
+    Returns:
+        An iterator of `Frame` that afterwards knows ``frames_decoded`` and ``damage``.
+    """
+    if segment is None:
+        segment = footage.segments(footage.end_s - footage.start_s + 1)[0]
+    return FrameReader(_Reading(footage, segment, wanted, neighbours, lead_s))
+
+
+class FrameReader(Iterator[Frame]):
+    """Frames of one segment in presentation order; times never run back.
+
+    Damage never raises: pictures that the decoder marks as spoilt, and all that follow up to the next keyframe, are
+    counted but not delivered (they would show concealment, not faces); the first of them is stated in ``damage``.
+    """
+
+    def __init__(self, reading: _Reading) -> None:
+        self._reading = reading
+        # The thread knows the reading alone, so that a reader that is dropped half-way ends it.
+        self._frames = ahead(reading.frames(), _FRAMES_AHEAD)
+
+    @property
+    def frames_decoded(self) -> int:
+        """Pictures of the segment decoded, spoilt ones included; final once the iteration has ended by itself."""
+        return self._reading.frames_decoded
+
+    @property
+    def damage(self) -> Damage | None:
+        """The first fault met in the segment; known once the iteration has ended by itself."""
+        return self._reading.damage
+
+    def __next__(self) -> Frame:
+        return next(self._frames)
+
+    def close(self) -> None:
+        """Stop early and close the file."""
+        self._frames.close()
+
+
+class _Reading:
+    """What a reader's thread does and learns."""
+
+    def __init__(
+        self,
+        footage: Footage,
+        segment: Segment,
+        wanted: frozenset[int] | None,
+        neighbours: bool,
+        lead_s: Fraction,
+    ) -> None:
+        self.footage = footage
+        self.segment = segment
+        self.frames_decoded = 0
+        self.damage: Damage | None = None
+        self._wanted = wanted
+        self._neighbours = neighbours
+        self._lead_s = lead_s if neighbours else Fraction(0)
+
+    def frames(self) -> Generator[Frame]:
+        footage, segment, wanted, neighbours = self.footage, self.segment, self._wanted, self._neighbours
+        if wanted is not None and not wanted:
+            return
+        converter = Converter(Projection(footage.width_px, footage.height_px, footage.orientation))
+        before: Frame | None = None
+        last = max(wanted) if wanted is not None else math.inf
+        with _decoding(footage, self._entries()) as decoding:
+            try:
+                for rank, pts, image, spoilt in decoding:
+                    frame = Frame(rank, pts, footage.time_base, image, converter)
+                    time_s = frame.time_s
+                    if time_s < segment.start_s - self._lead_s:
+                        before = before if spoilt else frame
+                        continue
+                    if segment.start_s <= time_s < segment.end_s:
+                        self.frames_decoded += 1
+                    elif time_s >= segment.end_s and not neighbours:
+                        break
+                    if spoilt:
+                        continue
+                    if before is not None and neighbours:
+                        yield before
+                    before = None
+                    if wanted is None or rank in wanted or time_s >= segment.end_s:
+                        yield frame
+                    if time_s >= segment.end_s or rank >= last:
+                        break
+            finally:
+                self._note_damage(decoding.damages)
+
+    def _entries(self) -> list[EntryPoint]:
+        """Entry points early enough for what is to be read, the latest first."""
+        start = (self.segment.start_s - self._lead_s) / self.footage.time_base
+        first = min(self._wanted) if self._wanted else 0
+        return [
+            entry
+            for entry in reversed(self.footage.entries)
+            if entry.pts < start or (entry.pts == start and not self._neighbours) or entry.rank <= first
+        ]
+
+    def _note_damage(self, damages: list[Damage]) -> None:
+        known = [*damages, *([self.footage.damage] if self.footage.damage else [])]
+        is_last = self.segment.end_s > self.footage.end_s
+        inside = [
+            damage
+            for damage in known
+            if damage.at_s >= self.segment.start_s and (damage.at_s < self.segment.end_s or is_last)
+        ]
+        self.damage = min(inside, key=lambda damage: damage.at_s, default=None)
+
+
+@contextmanager
+def _decoding(footage: Footage, entries: list[EntryPoint]) -> Iterator[Decoding]:
+    """Open the footage and begin at the first of the entry points that the container can be led to, or at its start."""
+    import av
+
+    known = {entry.pts: entry for entry in footage.entries}
+    latest = entries[0].pts if entries else None
+    # Seeking is a request: containers with sparse or wrong indices land elsewhere. What counts is where they landed.
+    for target in entries[:_SEEK_ATTEMPTS]:
+        if target.rank == 0:
+            break
+        with _reopened(footage) as container:
+            stream = video_stream(container, footage.path)
+            try:
+                container.seek(target.pts, stream=stream)
+                packets = container.demux(stream)
+                head = next((packet for packet in packets if packet.is_keyframe and packet.size), None)
+            except av.error.FFmpegError:
+                continue
+            landed = head.pts if head is not None and not head.is_discard else None
+            entry = known.get(landed) if landed is not None else None
+            if head is not None and entry is not None and latest is not None and entry.pts <= latest:
+                yield _start(footage, stream, chain([head], packets), entry)
+                return
+        log.debug("%s: no way to enter at %.3f s", footage.path, float(target.pts * footage.time_base))
+    with _reopened(footage) as container:
+        stream = video_stream(container, footage.path)
+        yield _start(footage, stream, container.demux(stream), None)
+
+
+def _start(footage: Footage, stream: VideoStream, packets: Iterable[av.Packet], entry: EntryPoint | None) -> Decoding:
+    return Decoding(
+        packets,
+        stream.codec_context,
+        container=footage.container,
+        rule=footage.rule,
+        time_base=footage.time_base,
+        entry=entry,
+        has_keyframes=footage.has_keyframes,
+    )
+
+
+def _reopened(footage: Footage) -> InputContainer:
+    import av
+
+    try:
+        return open_container(footage.path)
+    except av.error.FFmpegError as error:
+        raise FootageChangedError(
+            f"the footage cannot be opened any more ({error.strerror})", where=str(footage.path), cure=UNSTEADY_CURE
+        ) from error
