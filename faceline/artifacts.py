@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -254,6 +255,10 @@ class Artifact:
         try:
             yield
         except (OSError, pa.ArrowInvalid, ValueError) as error:
+            # Arrow reports torn content as an OSError without a number. One with a number is the machine's trouble
+            # (no more file handles, a stale mount), which says nothing about the artifact and may pass.
+            if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+                raise
             raise self._damaged(f"{payload} cannot be read: {error}") from error
 
     def _damaged(self, problem: str) -> ArtifactError:

@@ -54,7 +54,7 @@ class DetectParams(StageParams):
     """How faces are found and linked."""
 
     interval_s: float = Field(
-        default=0.3,
+        default=0.5,
         ge=0,
         le=10,
         description="Seconds between frames on which the detector always runs; 0 runs it on every sampled frame.",

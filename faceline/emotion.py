@@ -134,7 +134,7 @@ def _compute(params: EmoteParams, inputs: Inputs, runtime: Runtime) -> Iterator[
 
     from faceline.adapters.fer_cnn import FerCnn
 
-    model = FerCnn(inputs.models["emotion"].path, runtime.device)
+    model = FerCnn(inputs.models["emotion"].path, runtime.device, runtime.threads)
     done = 0
     for batch in inputs.batches("align", "crops", ("fer_crop",), batch_size=_CHUNK_FACES):
         crops = batch.column("fer_crop").to_pylist()

@@ -38,7 +38,8 @@ class Runtime:
         device: ``"cpu"`` or ``"cuda"``.
         batch_size: faces or frames per network call.
         threads: threads that one stage may use for arithmetic.
-        progress: called with (done, total) in units of the stage's own choice; must be cheap and never raise.
+        progress: called with (done, total) in units of the stage's own choice; cheap. Stages pass on what it raises:
+            that is how an interrupted run ends them.
     """
 
     device: str = "cpu"

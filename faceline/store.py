@@ -26,7 +26,7 @@ import socket
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -124,8 +124,13 @@ class Store:
             log.warning("%s %s could not be set aside: %s", ref.stage, ref.key[:12], error)
 
     @contextlib.contextmanager
-    def lock(self, stage: str, key: str) -> Iterator[None]:
-        """Hold the key, waiting as long as another process holds it; no lock on an object store."""
+    def lock(self, stage: str, key: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Hold the key, waiting as long as another process holds it; no lock on an object store.
+
+        Args:
+            stage, key: what to hold.
+            waiting: called about once a second while waiting; may raise to give up.
+        """
         path = self.folder.local_path(f"_locks/{stage}-{key}.lock")
         if path is None:
             yield
@@ -138,7 +143,10 @@ class Store:
             lock.acquire(timeout=0)
         except filelock.Timeout:
             log.info("%s %s is being computed by another process; waiting", stage, key[:12])
-            lock.acquire()
+            while not lock.is_locked:
+                waiting()
+                with contextlib.suppress(filelock.Timeout):
+                    lock.acquire(timeout=1.0)
         try:
             yield
         finally:

@@ -19,6 +19,7 @@ from flows.config import Config, load_config
 from flows.console import Reporter
 from flows.job import Job, describe_models, prepare
 from flows.logfile import log_path, session
+from flows.preload import preload
 from flows.results import Finished, finish
 from flows.server import prefect_server, state_folder
 from flows.walk import plan, start_here
@@ -60,6 +61,7 @@ def run_job(job: Job, reporter: Reporter, began_s: float) -> Finished:
     with prefect_server(reporter.noted) as server:
         from flows.flow import Ready, run_in_prefect
 
+        preload(due(job))
         server.ready()
         return run_in_prefect(Ready(job, reporter, began_s, server.temporary))
 
@@ -67,6 +69,11 @@ def run_job(job: Job, reporter: Reporter, began_s: float) -> Finished:
 def is_cached(job: Job) -> bool:
     """Whether nothing has to be computed; stops looking at the first stage that does."""
     return all(item.explanation.state == "cached" for item in plan(job.pipeline))
+
+
+def due(job: Job) -> list[str]:
+    """Names of the stages that have something to compute."""
+    return [item.node.stage.name for item in plan(job.pipeline) if item.explanation.state != "cached"]
 
 
 def run_here(job: Job, reporter: Reporter, began_s: float) -> Finished:

@@ -14,13 +14,14 @@ from faceline.errors import ArtifactError, FacelineError, UsageError
 from faceline.report.results import check_replaceable
 from faceline.stages import STAGES
 from flows import console
-from flows.analyze import is_cached, log_folder, run_here
+from flows.analyze import due, is_cached, log_folder, run_here
 from flows.config import Config, load_config
 from flows.console import Hushed, Reporter
 from flows.discovery import find_footage, results_folders
 from flows.files import csv_text, replace_text, valid_text
 from flows.job import Job, prepare
 from flows.logfile import log_path, session
+from flows.preload import preload
 from flows.results import Finished
 from flows.server import prefect_server
 
@@ -170,6 +171,7 @@ def archive(arguments: Sequence[str]) -> int:
             with prefect_server(reporter.noted) as server:
                 from flows.flow_many import run_archive_in_prefect
 
+                preload(due(jobs[0]))
                 server.ready()
                 run_archive_in_prefect(work, jobs, reporter, temporary_server=server.temporary)
     table = work.write_table()

@@ -17,12 +17,13 @@ from faceline.errors import UsageError
 from faceline.stages import STAGES
 from faceline.store import Store
 from flows import console
-from flows.analyze import is_cached, log_folder
+from flows.analyze import due, is_cached, log_folder
 from flows.config import Config, load_sweep
 from flows.console import Reporter
 from flows.files import csv_text, replace_text
 from flows.job import Job, describe_models, prepare
 from flows.logfile import log_path, session
+from flows.preload import preload
 from flows.server import prefect_server
 from flows.walk import Walk, start_here
 from tasks.runner import StageOutcome
@@ -91,6 +92,7 @@ def run_jobs(jobs: Sequence[Job], reporter: Reporter) -> list[Row]:
     with prefect_server(reporter.noted) as server:
         from flows.flow_many import run_sweep_in_prefect
 
+        preload(due(jobs[0]))
         server.ready()
         return run_sweep_in_prefect(jobs, reporter, temporary_server=server.temporary)
 

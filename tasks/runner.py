@@ -23,6 +23,7 @@ from faceline.keys import KeyParts
 from faceline.latest import Place, recall, remember
 from faceline.stage import Runtime, Stage, StageParams
 from faceline.store import Store
+from faceline.threads import share_cores
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +186,7 @@ def run_stage(request: StageRequest) -> StageOutcome:
     parts = key_parts(request)
     why = explain(store, parts, place, force=request.force)
     if why.state == "run":
-        with store.lock(stage.name, parts.key):
+        with store.lock(stage.name, parts.key, waiting=lambda: request.runtime.progress(0, 1)):
             why = _look_again(store, parts, place, why, force=request.force)
             if why.state == "run":
                 _compute(request, stage, store, parts)
@@ -221,6 +222,7 @@ def _compute(request: StageRequest, stage: Stage, store: Store, parts: KeyParts)
         facts=request.facts,
         models={role: request.models[role] for role in stage.roles(request.params)},
     )
+    share_cores(request.runtime.threads)
     with store.draft(stage.name, parts.key, stage.outputs) as draft:
         start_s = time.perf_counter()
         chunks = stage.compute(request.params, inputs, request.runtime)

@@ -32,18 +32,32 @@ def replacing(folder: Path) -> Iterator[Path]:
         OSError: the place cannot be written.
     """
     make_private_dirs(folder.parent)
-    recover(folder)
-    _sweep(folder)
-    building = Path(tempfile.mkdtemp(prefix=_prefix(folder, "new"), dir=folder.parent))
-    lock = os.open(building, os.O_RDONLY)
-    try:
+    with _alone_in(folder.parent):
+        recover(folder)
+        _sweep(folder)
+        building = Path(tempfile.mkdtemp(prefix=_prefix(folder, "new"), dir=folder.parent))
+        lock = os.open(building, os.O_RDONLY)
         with contextlib.suppress(OSError):  # Some network file systems cannot lock; then nothing is swept there.
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
         yield building
-        put_in_place(building, folder)
+        with _alone_in(folder.parent):
+            put_in_place(building, folder)
     finally:
         # After an exchange the name `building` holds the old folder.
         shutil.rmtree(building, ignore_errors=True)
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def _alone_in(parent: Path) -> Iterator[None]:
+    """Hold the parent folder for a moment, so that nobody sweeps what has just been made or moves what is moved."""
+    lock = os.open(parent, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
         os.close(lock)
 
 

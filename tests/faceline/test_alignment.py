@@ -13,18 +13,18 @@ import pyarrow as pa
 import pytest
 
 from faceline import alignment
-from faceline.alignment import (
-    ALIGN,
-    CROPS_SCHEMA,
-    FACES_SCHEMA,
+from faceline.adapters.facemesh import Glimpse
+from faceline.aligning import (
     AlignedFace,
     AlignParams,
     DetectedFace,
     Picture,
-    align_face,
     align_frames,
+    describe_face,
+    place_mesh,
     visible_share,
 )
+from faceline.alignment import ALIGN, CROPS_SCHEMA, FACES_SCHEMA
 from faceline.cropping import decode_jpeg, fer_crop, fer_gray, transform
 from faceline.emotion import EMOTE, EmoteParams
 from faceline.errors import FootageError
@@ -45,13 +45,18 @@ class FakeFrame:
 
 
 class FakeMesh:
-    """A mean face standing in the box; none where the box's x is above 200. Two threads must not use it at once."""
+    """A mean face standing in the box, leaning on the one before; none where the box's x is above 200.
+
+    Two threads must not use it at once.
+    """
 
     def __init__(self) -> None:
         self.closed = False
         self.busy = False
 
-    def find(self, rgb: np.ndarray, box_px: np.ndarray, points_px: np.ndarray) -> np.ndarray | None:
+    def find(
+        self, rgb: np.ndarray, box_px: np.ndarray, points_px: np.ndarray, before: Glimpse | None = None
+    ) -> np.ndarray | None:
         assert not self.closed and not self.busy
         self.busy = True
         time.sleep(0.0005)  # long enough for another thread to walk in
@@ -61,7 +66,8 @@ class FakeMesh:
         mesh = np.zeros((478, 3))
         mesh[list(RIGID_INDICES)] = mean_face() * [1, -1, -1]
         middle = box_px[:2] + box_px[2:] / 2
-        return (mesh * box_px[2] * 0.6 + [*middle, 0]).astype(np.float32)
+        mesh = (mesh * box_px[2] * 0.6 + [*middle, 0]).astype(np.float32)
+        return mesh if before is None else (0.8 * mesh + 0.2 * before.mesh).astype(np.float32)
 
     def close(self) -> None:
         self.closed = True
@@ -78,8 +84,8 @@ def faces_table(rows: list[dict[str, Any]]) -> pa.Table:
                 "segment": 3,
                 "face": number,
                 "frame": row.get("frame", 0),
-                "time_s": row.get("frame", 0) / 10,
-                "track": number % 2,
+                "time_s": row.get("time_s", row.get("frame", 0) / 10),
+                "track": row.get("track", number % 2),
                 "x_px": x,
                 "y_px": y,
                 "w_px": w,
@@ -171,16 +177,18 @@ def test_an_eye_distance_without_mesh_is_on_the_same_scale() -> None:
     points = np.array([(-35, 0), (35, 0), (0, 33.8), (-30, 74), (30, 74)]) + np.array([160, 100])
 
     class Found(FakeMesh):
-        def find(self, rgb: np.ndarray, box_px: np.ndarray, points_px: np.ndarray) -> np.ndarray:
+        def find(self, *_: Any) -> np.ndarray:
             return mesh.astype(np.float32)
 
     class Lost(FakeMesh):
-        def find(self, rgb: np.ndarray, box_px: np.ndarray, points_px: np.ndarray) -> None:
+        def find(self, *_: Any) -> None:
             return None
 
     face = DetectedFace(np.array([90.0, 30.0, 140.0, 180.0]), points, True)
     picture = Picture(FakeFrame(0).rgb())
-    with_mesh, without = (align_face(picture, face, model, AlignParams()) for model in (Found(), Lost()))
+    with_mesh, without = (
+        describe_face(picture, face, place_mesh(picture, face, model, AlignParams())) for model in (Found(), Lost())
+    )
     assert (with_mesh.state, without.state) == ("ok", "no_mesh")
     assert with_mesh.eye_distance_px is not None and without.eye_distance_px is not None
     assert without.eye_distance_px == pytest.approx(with_mesh.eye_distance_px, rel=0.1)
@@ -232,6 +240,48 @@ def test_each_thread_has_its_own_model_and_all_are_closed() -> None:
     assert all(model.closed for model in models)
 
 
+class Noting(FakeMesh):
+    """Notes for each face, by its box's x, the box of the glimpse that it was given."""
+
+    given: dict[float, float | None]
+
+    def __init__(self, given: dict[float, float | None]) -> None:
+        super().__init__()
+        self.given = given
+
+    def find(
+        self, rgb: np.ndarray, box_px: np.ndarray, points_px: np.ndarray, before: Glimpse | None = None
+    ) -> np.ndarray | None:
+        self.given[float(box_px[0])] = None if before is None else float(before.box_px[0])
+        return super().find(rgb, box_px, points_px, before)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_face_is_led_by_its_own_mesh_shortly_before_and_by_no_other(threads: int) -> None:
+    def face(frame: int, x: float, track: int, time_s: float) -> dict[str, Any]:
+        return {"frame": frame, "box": (x, 50.0, 80.0, 100.0), "track": track, "time_s": time_s}
+
+    table = faces_table(
+        [
+            face(0, 10.0, 0, 0.0),
+            face(0, 100.0, 1, 0.0),
+            face(1, 101.0, 1, 0.3),
+            face(1, 12.0, 0, 0.3),
+            face(2, 14.0, 0, 0.7),  # too long after
+            face(2, 230.0, 1, 0.4),  # lost here …
+            face(3, 102.0, 1, 0.5),  # … so searched for anew
+            face(3, 15.0, 0, 0.8),
+        ]
+    )
+    given: dict[float, float | None] = {}
+    frames = [FakeFrame(i) for i in range(4)]
+    list(align_frames(table, frames, lambda: Noting(given), AlignParams(follow_s=0.35), threads=threads))
+    assert given == {10: None, 100: None, 101: 100, 12: 10, 14: None, 230: 101, 102: None, 15: 14}
+    given.clear()
+    list(align_frames(table, frames, lambda: Noting(given), AlignParams(follow_s=0.0), threads=threads))
+    assert set(given.values()) == {None}
+
+
 def test_few_frames_are_held_at_a_time() -> None:
     delivered = 0
 
@@ -242,7 +292,8 @@ def test_few_frames_are_held_at_a_time() -> None:
             yield FakeFrame(index)
 
     for number, _ in enumerate(align_frames(many(), frames(), FakeMesh, AlignParams(), threads=2)):
-        assert delivered <= number // 3 + 1 + 3
+        # One per thread being cut, one being placed, and two read and converted ahead.
+        assert delivered <= number // 3 + 1 + 5
 
 
 def test_a_frame_that_cannot_be_decoded_again_is_an_error() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from faceline.adapters import facemesh
-from faceline.adapters.facemesh import FaceMesh, belongs, five_points
+from faceline.adapters.facemesh import FaceMesh, Glimpse, belongs, five_points
 from faceline.measures import MEASURE_NAMES, compute_measures
 from faceline.pose import fit_heads
 
@@ -92,6 +92,32 @@ def test_the_mesh_hardly_depends_on_how_the_box_was_drawn(
         found = model.find(astronaut, BOX + change, UNKNOWN)
         assert found is not None
         assert np.linalg.norm(found[:, :2] - mesh[:, :2], axis=1).mean() < 0.05 * eyes_px
+
+
+@pytest.mark.models
+def test_a_glimpse_leads_to_the_same_face_in_one_pass(
+    model: FaceMesh, astronaut: np.ndarray, mesh: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = []
+    run = model._run
+    monkeypatch.setattr(model, "_run", lambda rgb, square: runs.append(1) or run(rgb, square))
+    # The face has moved by 25 px and grown by a fifth since.
+    shift = np.array([[1.2, 0, 25 - 0.2 * 225], [0, 1.2, -0.2 * 126]])
+    moved = cv2.warpAffine(astronaut, shift, (512, 512))
+    low = shift[:, :2] @ BOX[:2] + shift[:, 2]
+    box = np.concatenate([low, BOX[2:] * 1.2])
+    found = model.find(moved, box, UNKNOWN, Glimpse(mesh, BOX))
+    assert len(runs) == 1
+    assert found is not None
+    expected = mesh[:, :2] @ shift[:, :2].T + shift[:, 2]
+    assert np.linalg.norm(found[:, :2] - expected, axis=1).mean() < 0.02 * 1.2 * np.linalg.norm(mesh[33] - mesh[263])
+
+
+@pytest.mark.models
+def test_a_glimpse_that_misleads_is_forgotten(model: FaceMesh, astronaut: np.ndarray, mesh: np.ndarray) -> None:
+    elsewhere = Glimpse(mesh + np.array([220, 250, 0], np.float32), BOX)
+    found = model.find(astronaut, BOX, POINTS, elsewhere)
+    assert found is not None and found.tobytes() == mesh.tobytes()
 
 
 @pytest.mark.models
