@@ -202,10 +202,6 @@ class Artifact:
         with self._reading(payload):
             return read_array(self._folder, f"{self.ref.folder}/{stored.path}", stored.rows)
 
-    def file_names(self, payload: str) -> list[str]:
-        """Relative names in a ``files`` payload, sorted."""
-        return list(self._checked_payload(payload, "files").files)
-
     def files(self, payload: str) -> Iterator[tuple[str, bytes]]:
         """Name and content of each file of a ``files`` payload, one at a time."""
         stored = self._checked_payload(payload, "files")

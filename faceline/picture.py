@@ -170,10 +170,6 @@ class Frame:
         """uint8 RGB ``[36, 64, 3]``: area averages for comparing frames; neither turned nor in proportion."""
         return self._converter.thumbnail(self._image)
 
-    def gray_thumbnail(self) -> np.ndarray:
-        """uint8 ``[36, 64]``: Rec. 601 luma of `thumbnail`."""
-        return luma(self.thumbnail()).round().astype(np.uint8)
-
 
 def luma(rgb: np.ndarray) -> np.ndarray:
     """Rec. 601 luma, float32 0–255, of RGB ``[…, 3]``."""

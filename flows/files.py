@@ -8,13 +8,17 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from faceline.folders import create_private, make_private_dirs
+
 
 def replace_text(path: Path, text: str) -> None:
-    """Put ``text`` at ``path`` in one step; folders above are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Put ``text`` at ``path`` in one step, readable by its owner only; folders above are made."""
+    make_private_dirs(path.parent)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.unlink(missing_ok=True)
     try:
-        beside.write_text(text, encoding="utf-8")
+        with create_private(beside) as file:
+            file.write(text.encode("utf-8"))
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

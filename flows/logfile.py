@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
+from faceline.folders import FILE_MODE, make_private_dirs
 from flows.console import Reporter, reporting
 from flows.server import state_folder
 
@@ -31,7 +32,7 @@ def log_path(folder: Path, verb: str, name: str) -> Path:
 @contextlib.contextmanager
 def session(path: Path) -> Iterator[Reporter]:
     """Everything a run says goes to its place: progress to the console, records and library chatter to ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private_dirs(path.parent)
     with _library_chatter_to(path) as stderr, reporting(stderr) as reporter, _records_to(path, reporter.warned):
         try:
             yield reporter
@@ -44,7 +45,7 @@ def session(path: Path) -> Iterator[Reporter]:
 @contextlib.contextmanager
 def _records_to(path: Path, warn: Callable[[str], None]) -> Iterator[None]:
     """Append faceline's log records to ``path``, created with the first of them; pass warnings on to ``warn``."""
-    to_file = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace", delay=True)
+    to_file = _PrivateFile(path, encoding="utf-8", errors="backslashreplace", delay=True)
     formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     to_file.setFormatter(formatter)
@@ -69,12 +70,22 @@ def _records_to(path: Path, warn: Callable[[str], None]) -> Iterator[None]:
 def append_traceback(error: Exception) -> Path:
     """Write an error's traceback to the log of the run in which it occurred, else to faceline's own; the file."""
     path = getattr(error, "log_path", None) or state_folder().parent / f"faceline{LOG_SUFFIX}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+    make_private_dirs(Path(path).parent)
+    with open(path, "a", encoding="utf-8", errors="backslashreplace", opener=_private) as file:  # noqa: PTH123 (opener)
         stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         file.write(f"{stamp} {type(error).__name__}\n")
         traceback.print_exception(error, file=file)
     return Path(path)
+
+
+def _private(path: str, flags: int) -> int:
+    """An `open` that creates files for their owner only."""
+    return os.open(path, flags, FILE_MODE)
+
+
+class _PrivateFile(logging.FileHandler):
+    def _open(self) -> TextIO:
+        return open(self.baseFilename, "a", encoding=self.encoding, errors=self.errors, opener=_private)  # noqa: PTH123
 
 
 class _Warnings(logging.Handler):

@@ -11,7 +11,7 @@ from flows.config import load_config
 from flows.job import describe_models, prepare
 from flows.walk import plan
 
-WORDS = {"cached": "cached", "run": "run", "depends": "depends"}
+STATES = ("cached", "run", "depends")
 
 
 def show_plan(arguments: Sequence[str]) -> int:
@@ -20,8 +20,8 @@ def show_plan(arguments: Sequence[str]) -> int:
     job = prepare(config, STAGES)
     console.say(describe_models(job.models, config))
     planned = list(plan(job.pipeline))
-    rows = [(item.node.name, WORDS[item.explanation.state], item.explanation.reason) for item in planned]
+    rows = [(item.node.name, item.explanation.state, item.explanation.reason) for item in planned]
     console.table(("stage", "state", "reason"), rows)
     counts = Counter(str(item.explanation.state) for item in planned)
-    console.say(", ".join(f"{counts[state]} {word}" for state, word in WORDS.items() if counts[state]))
+    console.say(", ".join(f"{counts[state]} {state}" for state in STATES if counts[state]))
     return 0

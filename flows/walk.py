@@ -195,9 +195,3 @@ class Walk:
             self._reporter.progressed(name, done, total)
 
         return progress
-
-
-def everything_cached(planned: Mapping[str, Planned] | list[Planned]) -> bool:
-    """Whether nothing has to run."""
-    values = planned.values() if isinstance(planned, Mapping) else planned
-    return all(item.explanation.state == "cached" for item in values)

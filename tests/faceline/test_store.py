@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -88,7 +89,7 @@ def test_what_is_committed_is_read_back(store: Store) -> None:
     assert artifact.table("faces", ["score"]).column_names == ["score"]
     assert sum(batch.num_rows for batch in artifact.batches("faces", batch_size=30)) == 100
     np.testing.assert_array_equal(artifact.array("points"), _chunk()["points"])
-    assert artifact.file_names("pages") == ["plots/a.png", "report.html"]
+    assert [name for name, _ in artifact.files("pages")] == ["plots/a.png", "report.html"]
     assert dict(artifact.files("pages")) == _chunk()["pages"]
     assert ref.rows == {"faces": 100, "points": 100, "pages": 2}
     assert [finding.state for finding in store.verify()] == ["ok"]
@@ -524,6 +525,31 @@ def test_threads_of_one_process_hold_a_key_one_at_a_time(local: Store) -> None:
     assert local.folder.names("_locks") == []
 
 
+def test_who_waits_for_a_key_is_asked_whether_to_go_on(local: Store) -> None:
+    class EnoughError(Exception):
+        pass
+
+    asked: list[int] = []
+
+    def waiting() -> None:
+        asked.append(1)
+        if len(asked) == 2:
+            raise EnoughError
+
+    def wait() -> None:
+        with pytest.raises(EnoughError), local.lock("detect", "ab" * 32, waiting):
+            pytest.fail("the key was held by somebody else")
+
+    with local.lock("detect", "ab" * 32):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+    assert len(asked) == 2
+    with local.lock("detect", "ab" * 32, waiting):  # free again, and nobody is asked
+        assert len(asked) == 2
+
+
 def test_other_keys_are_not_held_up(local: Store) -> None:
     with local.lock("detect", "ab" * 32), local.lock("detect", "cd" * 32):
         assert len(local.folder.names("_locks")) == 2
@@ -539,6 +565,33 @@ def test_without_a_lock_the_second_commit_of_the_same_content_is_harmless(store:
         second = store.commit(other, parts, runtime=RUNTIME, timings={})
     assert first == second
     assert [finding.state for finding in store.verify()] == ["ok"]
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ESTALE, errno.EIO])
+def test_trouble_of_the_machine_is_no_damage(local: Store, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    ref = _commit(local)
+    artifact = local.read(ref)
+    with monkeypatch.context() as patched:
+        patched.setattr("faceline.artifacts.read_table", _raise(OSError(number, os.strerror(number))))
+        with pytest.raises(OSError, match=os.strerror(number)) as caught:
+            artifact.table("faces")
+    assert caught.value.errno == number
+    assert local.inspect("detect", ref.key).state == "ok"  # nothing was set aside
+    assert artifact.table("faces").num_rows == 100
+
+
+def test_torn_content_that_arrow_calls_an_os_error_is_damage(local: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = local.read(_commit(local))
+    monkeypatch.setattr("faceline.artifacts.read_table", _raise(OSError("Corrupt snappy compressed data.")))
+    with pytest.raises(ArtifactError, match="Corrupt snappy"):
+        artifact.table("faces")
+
+
+def _raise(error: Exception) -> Callable[..., Any]:
+    def fail(*_: Any) -> None:
+        raise error
+
+    return fail
 
 
 # Leftovers.

@@ -216,7 +216,6 @@ def test_shrinking_keeps_proportions_and_never_enlarges(varied):
     assert frame.rgb(4000).shape == frame.rgb().shape == (96, 192, 3)
     assert frame.rgb().dtype == np.uint8
     assert frame.rgb().flags.c_contiguous
-    assert frame.gray_thumbnail().shape == (36, 64)
     assert frame.thumbnail().shape == (36, 64, 3)
 
 

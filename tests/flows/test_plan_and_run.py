@@ -216,6 +216,14 @@ def test_every_node_comes_after_what_it_reads(line: Line) -> None:
     assert sorted(order) == sorted(job.pipeline.nodes)
 
 
+def test_all_code_is_read_before_anything_runs(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code edited while an early stage runs must not be taken for the code that a later one imported."""
+    read: list[str] = []
+    monkeypatch.setattr("tasks.runner.code_digests", lambda stage: read.append(stage.name) or {})
+    make(line)
+    assert set(read) == {stage.name for stage in STAGES}
+
+
 def test_after_a_failure_what_is_under_way_is_finished_and_nothing_new_begun(line: Line) -> None:
     job = make(line, "sample.segment_s=5")
     begun: list[Any] = []

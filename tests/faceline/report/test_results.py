@@ -218,6 +218,30 @@ def test_two_steps_replace_too(
     assert [path.name for path in tmp_path.iterdir()] == ["clip"]
 
 
+RACING = """
+import sys
+from pathlib import Path
+from faceline.report import swap
+if sys.argv[2] == "two steps":
+    swap._exchange = lambda *_: False
+for number in range(60):
+    with swap.replacing(Path(sys.argv[1])) as building:
+        (building / "whole.txt").write_text(str(number))
+"""
+
+
+@pytest.mark.parametrize("way", ["exchange", "two steps"])
+def test_two_runs_with_one_output_do_not_sweep_each_other_away(tmp_path: Path, way: str) -> None:
+    folder = tmp_path / "clip"
+    runs = [
+        subprocess.Popen([sys.executable, "-c", RACING, str(folder), way], stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    assert [(run.communicate(timeout=120)[1], run.returncode) for run in runs] == [("", 0)] * 3
+    assert (folder / "whole.txt").read_text() == "59"
+    assert [path.name for path in tmp_path.iterdir()] == ["clip"]
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
