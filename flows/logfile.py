@@ -71,7 +71,7 @@ def append_traceback(error: Exception) -> Path:
     """Write an error's traceback to the log of the run in which it occurred, else to faceline's own; the file."""
     path = getattr(error, "log_path", None) or state_folder().parent / f"faceline{LOG_SUFFIX}"
     make_private_dirs(Path(path).parent)
-    with open(path, "a", encoding="utf-8", errors="backslashreplace", opener=_private) as file:  # noqa: PTH123 (opener)
+    with open(path, "a", encoding="utf-8", errors="backslashreplace", opener=_private) as file:
         stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         file.write(f"{stamp} {type(error).__name__}\n")
         traceback.print_exception(error, file=file)
@@ -85,7 +85,7 @@ def _private(path: str, flags: int) -> int:
 
 class _PrivateFile(logging.FileHandler):
     def _open(self) -> TextIO:
-        return open(self.baseFilename, "a", encoding=self.encoding, errors=self.errors, opener=_private)  # noqa: PTH123
+        return open(self.baseFilename, "a", encoding=self.encoding, errors=self.errors, opener=_private)
 
 
 class _Warnings(logging.Handler):
