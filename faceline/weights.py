@@ -106,10 +106,7 @@ CARDS: tuple[ModelCard, ...] = (
     ModelCard(
         role="landmarks",
         name="facemesh",
-        files=(
-            "modules/face_detection/face_detection_short_range.tflite",
-            "modules/face_landmark/face_landmark_with_attention.tflite",
-        ),
+        files=("modules/face_landmark/face_landmark_with_attention.tflite",),
         title="MediaPipe face mesh with attention, 478 points",
         licence="Apache-2.0",
         distribution="mediapipe",

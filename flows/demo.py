@@ -92,7 +92,8 @@ def _tell(outcome: Outcome, truth: Truth) -> None:
     )
     for event in outcome.false:
         console.say(f"false event: rank {event.rank} at {timecode(event.peak_s)}")
-    console.say(f"{outcome.found} of {len(outcome.bursts)} true moments found, {len(outcome.false)} false events")
+    false = f"{len(outcome.false)} false event{'' if len(outcome.false) == 1 else 's'}"
+    console.say(f"{outcome.found} of {len(outcome.bursts)} true moments found, {false}")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from faceline.anomaly.baseline import LIMIT
 from faceline.anomaly.events import Event
 from faceline.anomaly.features import Block
 from faceline.anomaly.rows import PersonRows
@@ -47,7 +48,12 @@ def top_features(departures: Mapping[str, float], words: Mapping[str, str], coun
     """
     ordered = sorted(departures.items(), key=lambda item: -abs(item[1]))
     named = [item for i, item in enumerate(ordered[:count]) if i == 0 or abs(item[1]) >= LEAST]
-    return ", ".join(f"{words.get(column, column.replace('_', ' '))} {value:+.1f}" for column, value in named)
+    return ", ".join(f"{words.get(column, column.replace('_', ' '))} {_amount(value)}" for column, value in named)
+
+
+def _amount(value: float) -> str:
+    """One decimal; what features are limited to (`faceline.anomaly.baseline.LIMIT`) says that it may be more."""
+    return f"{value:+.1f}" if abs(value) < LIMIT - 0.05 else f"{value:+.0f} or more"
 
 
 def measure_words() -> dict[str, str]:

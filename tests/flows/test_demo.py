@@ -71,7 +71,7 @@ def test_exit_code_follows_the_counts(
     monkeypatch.setattr(cli, "main", analysis)
     assert demo.main(["--folder", str(rendered)]) == code
     out = capsys.readouterr().out.splitlines()
-    assert out[-1] == f"{found} of 9 true moments found, {false} false events"
+    assert out[-1] == f"{found} of 9 true moments found, {false} false event{'' if false == 1 else 's'}"
     assert sum("missed" in line for line in out) == 9 - found
     assert sum(line.startswith("false event: rank") for line in out) == false
     assert any("brow_raise" in line and "00:00:08.000" in line for line in out)
