@@ -99,10 +99,10 @@ where it stopped. The table is also written as sweep.csv into output (default: r
     "verify": Verb(
         "rehash every stored artifact",
         """\
-faceline verify [repair=true] [store.root=DIR]
+faceline verify [repair=false] [store.root=DIR]
 
-Reads every artifact of the store and compares digests. With repair=true damaged ones are set aside, so that the next
-run computes them anew. Exit code 1 when damage was found.""",
+Reads every artifact of the store and compares digests. Damaged ones are set aside (nothing is deleted), so that the
+next run computes them anew; with repair=false they are only named. Exit code 1 when damage was found.""",
     ),
     "models": Verb(
         "which weights are here; `models fetch NAME` downloads some",

@@ -1,4 +1,4 @@
-"""The verb ``verify``: every artifact of the store read and rehashed."""
+"""The verb ``verify``: every artifact of the store read and rehashed; what is damaged is set aside."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SWITCH = {"repair=true": True, "repair=false": False}
 
 def verify(arguments: Sequence[str]) -> int:
     """Run the verb; exit code 1 when damage was found."""
-    repair = False
+    repair = True
     others = []
     for argument in arguments:
         if argument.partition("=")[0] == "repair":
@@ -34,6 +34,7 @@ def verify(arguments: Sequence[str]) -> int:
             aside = "; set aside" if repair else ""
             console.say(f"damaged: {finding.stage}/{finding.key}: {'; '.join(finding.problems)}{aside}")
     console.say(f"{store.root}: {sound} artifacts sound, {damaged} damaged")
-    if damaged and not repair:
-        console.say("`faceline verify repair=true` sets them aside; the next run computes them anew")
+    if damaged:
+        hint = "the next run computes them anew" if repair else "without repair=false they are set aside"
+        console.say(f"{hint}; nothing is deleted")
     return 1 if damaged else 0

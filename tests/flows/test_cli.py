@@ -195,10 +195,17 @@ def test_verify_finds_damage_and_sets_it_aside(line: Line, capsys: pytest.Captur
     content = bytearray(payload.read_bytes())
     content[len(content) // 2] ^= 1
     payload.write_bytes(content)
-    assert main(["verify", f"store.root={store}"]) == 1
+    assert main(["verify", "repair=false", f"store.root={store}"]) == 1
     assert "damaged: detect/" in capsys.readouterr().out
-    assert main(["verify", "repair=true", f"store.root={store}"]) == 1
+    assert payload.exists()
+    assert main(["verify", f"store.root={store}"]) == 1
+    assert "; set aside" in capsys.readouterr().out
     assert main(["verify", f"store.root={store}"]) == 0
+    walk = prepare(load_config(line.arguments(), STAGES), STAGES).walk(start_here, Lines())
+    walk.run()
+    (outcome,) = [done for name, done in walk.outcomes.items() if name.startswith("detect")]
+    assert outcome.state == "run"
+    assert "damaged" in outcome.reason
     assert main(["verify", "repair=perhaps"]) == 2
 
 
