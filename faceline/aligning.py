@@ -54,11 +54,11 @@ class AlignParams(StageParams):
         description="Runs of the landmark network per face; each further one places its window by the mesh before.",
     )
     follow_s: float = Field(
-        0.35,
+        0.43,
         ge=0.0,
         le=5.0,
         description="A face that its tracklet showed at most this many seconds before takes one run, in the window of "
-        "the mesh there, moved with the box; 0 searches every face anew. Sampling below 3 frames per second does too.",
+        "the mesh there, moved with the box; 0 searches every face anew.",
     )
     min_presence: float = Field(
         0.9, ge=0.0, le=1.0, description="The landmark network's own face score below which it found no face."
@@ -237,7 +237,7 @@ def align_frames(
         seen = _Seen(params.follow_s)
         # A face waits for its own mesh in the frame before; crops are cut meanwhile. Few frames are held at a time.
         cutting: deque[list[Future[AlignedFace]]] = deque()
-        # Colours are converted one frame ahead.
+        # Colours are converted ahead.
         for picture, group in ahead(_frames_with_faces(faces, frames), 1):
             placing = [pool.submit(place, picture, face, seen.before(face)) for face in group]
             meshes = [future.result() for future in placing]

@@ -95,19 +95,18 @@ def _compute(params: AlignParams, inputs: Inputs, runtime: Runtime) -> Iterator[
         yield _chunk(detected, [])
         return
 
-    frames = read_frames(inputs.footage, inputs.segment, wanted=frozenset(detected["frame"].to_pylist()))
-
     def open_model() -> FaceMesh:
         return FaceMesh(passes=params.mesh_passes, min_presence=params.min_presence)
 
     done, batch = 0, list[AlignedFace]()
-    for face in align_frames(detected, frames, open_model, params, threads=max(1, runtime.threads)):
-        batch.append(face)
-        if len(batch) == _CHUNK_FACES or done + len(batch) == total:
-            yield _chunk(detected.slice(done, len(batch)), batch)
-            done += len(batch)
-            batch = []
-            runtime.progress(done, total)
+    with read_frames(inputs.footage, inputs.segment, wanted=frozenset(detected["frame"].to_pylist())) as frames:
+        for face in align_frames(detected, frames, open_model, params, threads=max(1, runtime.threads)):
+            batch.append(face)
+            if len(batch) == _CHUNK_FACES or done + len(batch) == total:
+                yield _chunk(detected.slice(done, len(batch)), batch)
+                done += len(batch)
+                batch = []
+                runtime.progress(done, total)
 
 
 ALIGN = Stage(

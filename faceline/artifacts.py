@@ -227,8 +227,14 @@ class Artifact:
             elif size != expected.size:
                 yield f"{path} has {size} bytes, expected {expected.size}"
             elif deep:
-                with self._folder.open(name) as file:
-                    actual = hash_file(file)
+                try:
+                    with self._folder.open(name) as file:
+                        actual = hash_file(file)
+                except OSError as error:
+                    if error.errno != errno.EIO:
+                        raise
+                    yield f"{path} cannot be read: {error.strerror}"
+                    continue
                 if actual.sha256 != expected.sha256:
                     yield f"{path} has SHA-256 {actual.sha256[:12]}…, expected {expected.sha256[:12]}…"
 
@@ -252,8 +258,9 @@ class Artifact:
             yield
         except (OSError, pa.ArrowInvalid, ValueError) as error:
             # Arrow reports torn content as an OSError without a number. One with a number is the machine's trouble
-            # (no more file handles, a stale mount), which says nothing about the artifact and may pass.
-            if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            # (no more file handles, a stale mount), which says nothing about the artifact and may pass; but a sector
+            # that cannot be read is as good as a torn file.
+            if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.EIO):
                 raise
             raise self._damaged(f"{payload} cannot be read: {error}") from error
 

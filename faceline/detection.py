@@ -108,25 +108,26 @@ def _compute(params: DetectParams, inputs: Inputs, runtime: Runtime) -> Iterator
     eyes = _FootageEyes(detector, (footage.width_px, footage.height_px), params.min_confidence, runtime.batch_size)
     read = first_face = start = 0
     known: dict[int, Detections] = {}
-    for frame in read_frames(footage, segment, wanted=frozenset(index.tolist())):
-        if frame.index != index[read]:
-            break
-        eyes.pictures[read - start] = frame.rgb(params.max_side_px)
-        read += 1
-        is_last = read == len(index)
-        if not is_last and (not is_key[read - 1] or read - start < _WINDOW_FRAMES):
-            continue
-        window = slice(start, read)
-        found = find_faces(time_s[window], is_key[window], cut[window], eyes, params.interpolate_iou, known)
-        # The last frame opens the next window, so that spans are the same wherever windows end.
-        ready = found if is_last else found[:-1]
-        table = _table(segment.index, first_face, index[window], time_s[window], cut[window], ready, tracker)
-        first_face += table.num_rows
-        yield {"faces": table}
-        last, start = read - 1 - start, read - 1
-        known = {0: found[-1].faces}
-        eyes.keep_only(last)
-        runtime.progress(read, len(index))
+    with read_frames(footage, segment, wanted=frozenset(index.tolist())) as frames:
+        for frame in frames:
+            if frame.index != index[read]:
+                break
+            eyes.pictures[read - start] = frame.rgb(params.max_side_px)
+            read += 1
+            is_last = read == len(index)
+            if not is_last and (not is_key[read - 1] or read - start < _WINDOW_FRAMES):
+                continue
+            window = slice(start, read)
+            found = find_faces(time_s[window], is_key[window], cut[window], eyes, params.interpolate_iou, known)
+            # The last frame opens the next window, so that spans are the same wherever windows end.
+            ready = found if is_last else found[:-1]
+            table = _table(segment.index, first_face, index[window], time_s[window], cut[window], ready, tracker)
+            first_face += table.num_rows
+            yield {"faces": table}
+            last, start = read - 1 - start, read - 1
+            known = {0: found[-1].faces}
+            eyes.keep_only(last)
+            runtime.progress(read, len(index))
     if read < len(index):
         raise FootageChangedError(
             f"frame {index[read]} was sampled, but cannot be read again",

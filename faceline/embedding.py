@@ -71,7 +71,7 @@ class Embedder(Protocol):
         ...
 
 
-def open_embedder(model: ResolvedModel, device: str = "cpu", threads: int | None = None) -> Embedder:
+def open_embedder(model: ResolvedModel, device: str = "cpu", threads: int = 1) -> Embedder:
     """Load the embedder that a resolved model of role ``identity`` stands for; `ModelError` when it cannot be."""
     if model.name == "vggface2":
         from faceline.adapters.vggface2 import VGGFace2

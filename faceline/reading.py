@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -71,7 +72,7 @@ class FrameReader(Iterator[Frame]):
     def __init__(self, reading: _Reading) -> None:
         self._reading = reading
         # The thread knows the reading alone, so that a reader that is dropped half-way ends it.
-        self._frames = ahead(reading.frames(), _FRAMES_AHEAD)
+        self._frames = ahead(reading.frames(), _FRAMES_AHEAD, reading.stopped)
 
     @property
     def frames_decoded(self) -> int:
@@ -86,8 +87,15 @@ class FrameReader(Iterator[Frame]):
     def __next__(self) -> Frame:
         return next(self._frames)
 
+    def __enter__(self) -> FrameReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
-        """Stop early and close the file."""
+        """Stop early and close the file. Whoever may fail half-way does so with ``with``: an exception that is kept
+        would keep the reader, and with it a thread, an open file and pictures."""
         self._frames.close()
 
 
@@ -106,6 +114,7 @@ class _Reading:
         self.segment = segment
         self.frames_decoded = 0
         self.damage: Damage | None = None
+        self.stopped = threading.Event()
         self._wanted = wanted
         self._neighbours = neighbours
         self._lead_s = lead_s if neighbours else Fraction(0)
@@ -120,6 +129,8 @@ class _Reading:
         with _decoding(footage, self._entries()) as decoding:
             try:
                 for rank, pts, image, spoilt in decoding:
+                    if self.stopped.is_set():
+                        return
                     frame = Frame(rank, pts, footage.time_base, image, converter)
                     time_s = frame.time_s
                     if time_s < segment.start_s - self._lead_s:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from faceline.picture import Frame, luma
-from faceline.shots import cut_score
+from faceline.shots import MOTION_SEARCHED_FROM, cut_score
 from faceline.stage import Chunk, Inputs, Payload, Runtime, Stage, StageParams
 from faceline.video import Footage, read_frames
 
@@ -65,7 +65,7 @@ class SampleParams(StageParams):
     )
     cut_threshold: float = Field(
         default=0.6,
-        gt=0,
+        ge=MOTION_SEARCHED_FROM,
         le=2,
         description="Cut score (0 to 2) from which a shot boundary is assumed between two sampled frames.",
     )
@@ -128,36 +128,36 @@ def _tick(
 def _compute(params: SampleParams, inputs: Inputs, runtime: Runtime) -> Iterator[Chunk]:
     footage, segment = inputs.footage, inputs.segment
     fps = None if params.fps == "native" else Fraction(repr(params.fps))
-    # Two ticks back lies the frame that was sampled last before the segment: a cut may fall on the segment's edge.
-    reader = read_frames(footage, segment, neighbours=True, lead_s=2 / fps if fps else Fraction(0))
-    rows: list[dict[str, Any]] = []
-    previous = None
     total = math.ceil(segment.end_s - segment.start_s)
-    for frame, tick in sampled(reader, footage.start_s, fps):
-        if frame.time_s >= segment.end_s:
-            continue
-        thumbnail = frame.thumbnail()
-        if frame.time_s < segment.start_s:
+    # Two ticks back lies the frame that was sampled last before the segment: a cut may fall on the segment's edge.
+    lead_s = min(2 / fps, segment.end_s - segment.start_s) if fps else Fraction(0)
+    with read_frames(footage, segment, neighbours=True, lead_s=lead_s) as reader:
+        rows: list[dict[str, Any]] = []
+        previous = None
+        for frame, tick in sampled(reader, footage.start_s, fps):
+            runtime.progress(min(total, max(0, int(frame.time_s - segment.start_s))), total)
+            if frame.time_s >= segment.end_s:
+                continue
+            thumbnail = frame.thumbnail()
+            score = None if previous is None else cut_score(previous, thumbnail)
             previous = thumbnail
-            continue
-        score = None if previous is None else cut_score(previous, thumbnail)
-        previous = thumbnail
-        rows.append(
-            {
-                "frame": frame.index,
-                "pts": frame.pts,
-                "time_s": float(frame.time_s),
-                "tick": tick,
-                "segment": segment.index,
-                "cut": score is not None and score >= params.cut_threshold,
-                "luma_mean": float(luma(thumbnail).mean()),
-                "cut_score": score,
-            }
-        )
-        if len(rows) >= _ROWS_PER_CHUNK:
-            yield {"frames": pa.Table.from_pylist(rows, FRAMES_SCHEMA)}
-            rows = []
-        runtime.progress(min(total, int(frame.time_s - segment.start_s)), total)
+            if frame.time_s < segment.start_s:
+                continue
+            rows.append(
+                {
+                    "frame": frame.index,
+                    "pts": frame.pts,
+                    "time_s": float(frame.time_s),
+                    "tick": tick,
+                    "segment": segment.index,
+                    "cut": score is not None and score >= params.cut_threshold,
+                    "luma_mean": float(luma(thumbnail).mean()),
+                    "cut_score": score,
+                }
+            )
+            if len(rows) >= _ROWS_PER_CHUNK:
+                yield {"frames": pa.Table.from_pylist(rows, FRAMES_SCHEMA)}
+                rows = []
     yield {"frames": pa.Table.from_pylist(rows, FRAMES_SCHEMA)}
     runtime.progress(total, total)
     damage = reader.damage
@@ -194,8 +194,8 @@ SAMPLE = Stage(
             "parquet",
             "One row per sampled frame, by time. `time_s` is the presentation timestamp, not shifted to start at 0; "
             "`cut`: a shot boundary lies between the previous sampled frame, which may belong to the segment "
-            "before, and this one; `luma_mean` 0–255; `cut_score` 0–2, null for the footage's first row; below 0.3 an "
-            "upper bound.",
+            "before, and this one; `luma_mean` 0–255; `cut_score` 0–2, null where no frame before it can be seen; "
+            "below 0.3 an upper bound.",
         ),
         Payload(
             "facts",

@@ -16,8 +16,9 @@ _TOP_PX = (THUMBNAIL_PX[1] % _BLOCK_PX) // 2
 #: A block that agrees this well where it stands has not moved.
 _LOSS_WORTH_A_SEARCH = 0.05
 
-#: Below this, whether blocks have moved makes no difference to anybody; the search takes far longer than the rest.
-_SCORE_WORTH_A_SEARCH = 0.3
+#: Below this, where no threshold may lie, nobody asks whether blocks have moved: the search takes far longer than the
+#: rest.
+MOTION_SEARCHED_FROM = 0.3
 
 #: Blocks with less contrast than this (standard deviation of luma, 0–255) say nothing about structure.
 _MIN_CONTRAST = 3.0
@@ -45,7 +46,7 @@ def cut_score(before: np.ndarray, after: np.ndarray) -> float:
     lumas = luma(before), luma(after)
     colour = _colour_change(before, after)
     score = _structure_lost(*lumas, search=False) + colour
-    if score >= _SCORE_WORTH_A_SEARCH:
+    if score >= MOTION_SEARCHED_FROM:
         score = _structure_lost(*lumas, search=True) + colour
     return score
 

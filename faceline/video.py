@@ -1,4 +1,4 @@
-"""Footage: the door to video files; nothing else opens any.
+"""Footage: the door to video files; stages open them through this module alone.
 
 `open_footage` looks at a file once, without decoding more than its beginning, and returns an immutable `Footage`.
 `read_frames` (`faceline.reading`) decodes one segment of it, with the true presentation time of every frame.

@@ -80,8 +80,10 @@ def append_traceback(error: Exception) -> Path:
 
 
 def _private(path: str, flags: int) -> int:
-    """An `open` that creates files for their owner only."""
-    return os.open(path, flags, FILE_MODE)
+    """An `open` that creates files for their owner only, and takes them from others."""
+    descriptor = os.open(path, flags, FILE_MODE)
+    os.fchmod(descriptor, FILE_MODE)
+    return descriptor
 
 
 class _PrivateFile(logging.FileHandler):

@@ -1,4 +1,4 @@
-"""Importing what stages will need while a server is waited for: a quarter of a minute of nothing else to do."""
+"""Importing what stages will need while a server is waited for: seconds with nothing else to do."""
 
 from __future__ import annotations
 

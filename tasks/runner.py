@@ -222,7 +222,7 @@ def _compute(request: StageRequest, stage: Stage, store: Store, parts: KeyParts)
         facts=request.facts,
         models={role: request.models[role] for role in stage.roles(request.params)},
     )
-    share_cores(request.runtime.threads)
+    share_cores()
     with store.draft(stage.name, parts.key, stage.outputs) as draft:
         start_s = time.perf_counter()
         chunks = stage.compute(request.params, inputs, request.runtime)

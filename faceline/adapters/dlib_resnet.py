@@ -16,6 +16,7 @@ import numpy as np
 from faceline.batches import in_fixed_batches
 from faceline.cropping import CROP_PADDING
 from faceline.errors import ModelError
+from faceline.threads import one_torch_thread
 
 # Euclidean distance below which two faces count as one person; dlib's author recommends 0.6 for his own chips. On
 # the 300 labelled pairs that the project is verified with, pairs of one person lie at 0.62 and less, pairs of two
@@ -29,9 +30,6 @@ SAME_PERSON_TRACKLETS = 0.43
 
 DIMENSION = 128
 INPUT_PX = 150
-
-# On the CPU, larger batches gain nothing.
-_FACES_AT_ONCE = 8
 _INPUT_PADDING = 0.25
 
 # dlib's input_rgb_image subtracts these means (R, G, B) and divides by 256.
@@ -46,7 +44,7 @@ class DlibResnet:
     Args:
         path: ``dlib_face_recognition_resnet_model_v1.dat``.
         device: ``cpu`` or ``cuda``.
-        threads: torch's threads per call, set for the whole process; None leaves them as they are.
+        threads: calls of the network at the same time; does not change the result.
 
     Raises:
         ModelError: the file does not hold these weights.
@@ -58,11 +56,10 @@ class DlibResnet:
     same_person_threshold = SAME_PERSON_THRESHOLD
     same_person_tracklets = SAME_PERSON_TRACKLETS
 
-    def __init__(self, path: Path, device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(self, path: Path, device: str = "cpu", threads: int = 1) -> None:
         import torch
 
-        if threads is not None:
-            torch.set_num_threads(threads)
+        one_torch_thread()
         try:
             network = _build(path.read_bytes())
         except (ValueError, StopIteration, RuntimeError) as error:
@@ -74,6 +71,7 @@ class DlibResnet:
         self._network = network.to(device=device, memory_format=torch.channels_last)
         self._mean = torch.tensor(_MEAN_RGB, device=device).view(1, 3, 1, 1)
         self._device = device
+        self._size, self._threads = (8, threads) if device == "cpu" else (64, 1)
 
     def prepare(self, crop_rgb: np.ndarray, crop_matrix: np.ndarray, box_px: np.ndarray) -> np.ndarray:
         """Resample the aligned crop to dlib's own chip.
@@ -108,13 +106,11 @@ class DlibResnet:
             batch: uint8 [n, 150, 150, 3], RGB.
 
         Returns:
-            float32 [n, 128]; lengths differ from 1. On the CPU bit for bit the same in whatever batch.
-            On a GPU batches are run as they come, and the last bits depend on them.
+            float32 [n, 128]; lengths differ from 1. Bit for bit the same in whatever batch.
         """
         if len(batch) == 0:
             return np.empty((0, DIMENSION), np.float32)
-        size = _FACES_AT_ONCE if self._device == "cpu" else len(batch)
-        return in_fixed_batches(batch, size, self._run)
+        return in_fixed_batches(batch, self._size, self._run, self._threads)
 
     def _run(self, batch: np.ndarray) -> np.ndarray:
         import torch

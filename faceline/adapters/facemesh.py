@@ -3,9 +3,10 @@
 The refined mesh network ("Attention Mesh", Grishchenko et al., 2020) of MediaPipe 0.10.21 is run through MediaPipe's
 own graph for it (`FaceLandmarkCpu`), on a square that we cut around the box and turn upright, rather than through
 `FaceMesh`, which first searches each picture with a second face detector and keeps the last face in mind. So the box
-decides which face is meant, and a result depends on its frame and box, and on the same face's mesh shortly before,
-alone. Two passes (the second square is placed by the first mesh) cost about as much as one call of `FaceMesh` in static
-mode; where the mesh before places the first square, one does.
+decides which face is meant, and a result depends on its frame and box alone, or, where the same face's mesh shortly
+before is given, on that too (and so on what came before that in the tracklet). Two passes (the second square is
+placed by the first mesh) cost about as much as one call of `FaceMesh` in static mode; where the mesh before places
+the first square, one does.
 """
 
 from __future__ import annotations

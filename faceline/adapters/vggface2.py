@@ -9,6 +9,7 @@ import numpy as np
 
 from faceline.batches import in_fixed_batches
 from faceline.errors import ModelError
+from faceline.threads import one_torch_thread
 
 # Euclidean distance of two unit vectors below which two faces count as one person. On the 300 labelled pairs that
 # the project is verified with, pairs of one person lie at 0.39–0.87 and pairs of two persons at 1.00 and more.
@@ -22,9 +23,6 @@ SAME_PERSON_TRACKLETS = 0.83
 DIMENSION = 512
 INPUT_PX = 160
 
-# On the CPU, larger batches gain nothing.
-_FACES_AT_ONCE = 8
-
 
 class VGGFace2:
     """Embedder: 160×160 RGB face as MTCNN's box cuts it → unit vector of 512.
@@ -35,7 +33,7 @@ class VGGFace2:
     Args:
         path: facenet-pytorch's state dictionary ``20180402-114759-vggface2.pt``.
         device: ``cpu`` or ``cuda``.
-        threads: torch's threads per call, set for the whole process; None leaves them as they are.
+        threads: calls of the network at the same time; does not change the result.
 
     Raises:
         ModelError: the file does not hold these weights.
@@ -47,14 +45,14 @@ class VGGFace2:
     same_person_threshold = SAME_PERSON_THRESHOLD
     same_person_tracklets = SAME_PERSON_TRACKLETS
 
-    def __init__(self, path: Path, device: str = "cpu", threads: int | None = None) -> None:
+    def __init__(self, path: Path, device: str = "cpu", threads: int = 1) -> None:
         import torch
 
-        if threads is not None:
-            torch.set_num_threads(threads)
+        one_torch_thread()
         # Channels-last suits the convolution kernels: 33 instead of 55 ms of one core per face in batches of 16.
         self._network = load_network(path).to(device=device, memory_format=torch.channels_last)
         self._device = device
+        self._size, self._threads = (8, threads) if device == "cpu" else (64, 1)
 
     def prepare(self, crop_rgb: np.ndarray, crop_matrix: np.ndarray, box_px: np.ndarray) -> np.ndarray:
         """Cut MTCNN's box out of the aligned crop.
@@ -90,13 +88,11 @@ class VGGFace2:
             batch: uint8 [n, 160, 160, 3], RGB.
 
         Returns:
-            float32 [n, 512], rows of length 1. On the CPU bit for bit the same in whatever batch.
-            On a GPU batches are run as they come, and the last bits depend on them.
+            float32 [n, 512], rows of length 1. Bit for bit the same in whatever batch.
         """
         if len(batch) == 0:
             return np.empty((0, DIMENSION), np.float32)
-        size = _FACES_AT_ONCE if self._device == "cpu" else len(batch)
-        return in_fixed_batches(batch, size, self._run)
+        return in_fixed_batches(batch, self._size, self._run, self._threads)
 
     def _run(self, batch: np.ndarray) -> np.ndarray:
         import torch

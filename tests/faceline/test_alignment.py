@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,9 +105,9 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run the stage on made faces with the fake model and fake frames."""
 
     def run(faces: pa.Table, runtime: Runtime | None = None, params: AlignParams | None = None) -> dict[str, Any]:
-        def read(footage: object, segment: object, *, wanted: frozenset[int]) -> Iterator[FakeFrame]:
+        def read(footage: object, segment: object, *, wanted: frozenset[int]) -> Any:
             assert (footage, segment) == ("footage", "segment")
-            return iter([FakeFrame(index) for index in sorted(wanted)])
+            return nullcontext(iter([FakeFrame(index) for index in sorted(wanted)]))
 
         monkeypatch.setattr(alignment, "read_frames", read)
         monkeypatch.setattr("faceline.adapters.facemesh.FaceMesh", lambda **_: FakeMesh())

@@ -223,9 +223,10 @@ def test_rows_state_every_face_of_every_sampled_frame(two_squares, monkeypatch):
     for frame, time_s in zip(frames["frame"].to_pylist(), frames["time_s"].to_pylist(), strict=True):
         expected = [(20 + frame, 60), *([(150, 150)] if 75 <= frame < 150 else [])]
         found = by_frame[frame]
-        assert [(row["x_px"], row["y_px"]) for row in found] == [
-            pytest.approx(place, abs=1.5) for place in sorted(expected)
-        ]
+        across = [row["x_px"] for row in found]
+        assert across == sorted(across)
+        places = sorted(((row["x_px"], row["y_px"]) for row in found), key=lambda place: place[1])
+        assert places == [pytest.approx(place, abs=1.5) for place in sorted(expected, key=lambda place: place[1])]
         assert all(row["time_s"] == time_s for row in found)
         for row in found:
             box = np.array([row["x_px"], row["y_px"], row["w_px"], row["h_px"]])
@@ -233,7 +234,7 @@ def test_rows_state_every_face_of_every_sampled_frame(two_squares, monkeypatch):
     by_track = {track: {round(row["y_px"], -1) for row in rows if row["track"] == track} for track in (0, 1)}
     assert by_track == {0: {60.0}, 1: {150.0}}
     assert {row["track"] for row in rows} == {0, 1}
-    assert 0.3 < np.mean([row["detected"] for row in rows]) < 0.6
+    assert 0.2 < np.mean([row["detected"] for row in rows]) < 0.5
 
 
 def test_windows_and_batches_do_not_change_the_result(two_squares, monkeypatch):

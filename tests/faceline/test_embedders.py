@@ -104,9 +104,18 @@ def test_a_row_depends_on_its_own_face_alone(embedder: Embedder, batch: np.ndarr
     whole = embedder.embed(batch)
     for size in (1, 2, 3):
         parts = np.concatenate([embedder.embed(batch[i : i + size]) for i in range(0, len(batch), size)])
-        assert np.abs(parts - whole).max() <= 1e-5
+        assert parts.tobytes() == whole.tobytes()
     order = [3, 0, 4, 2, 1]
-    assert np.abs(embedder.embed(batch[order]) - whole[order]).max() <= 1e-5
+    assert embedder.embed(batch[order]).tobytes() == whole[order].tobytes()
+
+
+def test_threads_do_not_change_a_byte(embedder: Embedder, batch: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    many = np.concatenate([batch, batch[::-1], batch // 2, 255 - batch])
+    found = []
+    for threads in (1, 2, 3):
+        monkeypatch.setattr(embedder, "_threads", threads)
+        found.append(embedder.embed(many).tobytes())
+    assert len(many) > 16 and len(set(found)) == 1
 
 
 def test_a_face_lies_nearer_to_its_own_variants_than_to_anything_else(embedder: Embedder, batch: np.ndarray) -> None:

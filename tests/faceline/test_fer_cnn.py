@@ -118,8 +118,15 @@ def test_the_astronaut_smiles(model: FerCnn, crops: np.ndarray) -> None:
 def test_scores_do_not_depend_on_the_batch(model: FerCnn, crops: np.ndarray) -> None:
     together = model.scores(crops)
     alone = np.concatenate([model.scores(crops[i : i + 1]) for i in range(len(crops))])
-    np.testing.assert_allclose(together, alone, atol=1e-5)
-    np.testing.assert_allclose(model.scores(crops[::-1])[::-1], together, atol=1e-5)
+    assert together.tobytes() == alone.tobytes()
+    assert model.scores(crops[::-1])[::-1].tobytes() == together.tobytes()
+
+
+@pytest.mark.models
+def test_threads_do_not_change_a_byte(model: FerCnn, crops: np.ndarray) -> None:
+    many = np.concatenate([crops] * 9)
+    threaded = FerCnn(weights_file(), threads=3)
+    assert len(many) > 32 and threaded.scores(many).tobytes() == model.scores(many).tobytes()
 
 
 @pytest.mark.models

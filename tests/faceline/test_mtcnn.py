@@ -45,7 +45,7 @@ SCENES = [
 
 def same(first, second):
     for name in ("boxes_px", "confidence", "points_px"):
-        np.testing.assert_allclose(getattr(first, name), getattr(second, name), rtol=0, atol=1e-5)
+        assert getattr(first, name).tobytes() == getattr(second, name).tobytes()
 
 
 def test_what_else_is_in_the_batch_changes_nothing(detector):
@@ -55,6 +55,12 @@ def test_what_else_is_in_the_batch_changes_nothing(detector):
         order = list(order)
         for index, found in zip(order, detector.detect([SCENES[i] for i in order]), strict=True):
             same(found, alone[index])
+
+
+def test_threads_change_nothing(detector):
+    threaded = MtcnnDetector(resolve("detector").path, min_face_px=30, threads=3)
+    for one, other in zip(detector.detect(SCENES), threaded.detect(SCENES), strict=True):
+        same(one, other)
 
 
 def test_a_large_batch_is_its_frames(detector):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -177,8 +178,25 @@ def test_damage_is_stated_and_what_is_spoilt_is_not_sampled(clips, tmp_path):
     assert 20 < fact["frames_decoded"] < 80
 
 
+def test_a_failure_that_is_kept_keeps_no_reader(vfr):
+    footage = open_footage(vfr)
+
+    def fail(done, total):
+        raise OSError("full")
+
+    with pytest.raises(OSError, match="full") as kept:
+        collect(
+            SAMPLE.compute(
+                SampleParams(), MemoryInputs(footage=footage, segment=footage.segments(300)[0]), Runtime(progress=fail)
+            )
+        )
+    assert kept.value.__traceback__ is not None  # which knows the stage's frame, and through it the reader
+    assert not [thread for thread in threading.enumerate() if thread.name == "read-ahead"]
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"fps": 0}, {"fps": -1}, {"fps": 1001}, {"fps": "all"}, {"segment_s": 0}, {"sps": 3}]
+    "wrong",
+    [{"fps": 0}, {"fps": -1}, {"fps": 1001}, {"fps": "all"}, {"segment_s": 0}, {"cut_threshold": 0.2}, {"sps": 3}],
 )
 def test_params_have_bounds(wrong):
     with pytest.raises(ValidationError):

@@ -567,7 +567,7 @@ def test_without_a_lock_the_second_commit_of_the_same_content_is_harmless(store:
     assert [finding.state for finding in store.verify()] == ["ok"]
 
 
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.ESTALE, errno.EIO])
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ESTALE])
 def test_trouble_of_the_machine_is_no_damage(local: Store, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     ref = _commit(local)
     artifact = local.read(ref)
@@ -578,6 +578,15 @@ def test_trouble_of_the_machine_is_no_damage(local: Store, monkeypatch: pytest.M
     assert caught.value.errno == number
     assert local.inspect("detect", ref.key).state == "ok"  # nothing was set aside
     assert artifact.table("faces").num_rows == 100
+
+
+def test_a_sector_that_cannot_be_read_is_damage(local: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    ref = _commit(local)
+    with monkeypatch.context() as patched:
+        patched.setattr("faceline.artifacts.hash_file", _raise(OSError(errno.EIO, "Input/output error")))
+        with pytest.raises(ArtifactError, match=r"faces\.parquet cannot be read: Input/output error"):
+            local.read(ref).table("faces")
+    assert local.inspect("detect", ref.key).state == "absent"  # set aside, so that the next run computes it anew
 
 
 def test_torn_content_that_arrow_calls_an_os_error_is_damage(local: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import pickle
 import shutil
+import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -137,10 +138,30 @@ def test_neighbours_of_a_segment(varied):
 
 
 def test_a_reader_can_be_closed_early(varied):
-    reader = read_frames(open_footage(varied["mp4"]))
-    next(reader)
-    reader.close()
+    with read_frames(open_footage(varied["mp4"])) as reader:
+        next(reader)
     assert list(reader) == []
+    assert not [thread for thread in threading.enumerate() if thread.name == "read-ahead"]
+
+
+def test_closing_does_not_wait_for_a_frame_far_ahead(varied, monkeypatch):
+    footage = open_footage(varied["mp4"])
+    decoded, asked = [], threading.Event()
+
+    class Slow(reading.Decoding):
+        def __iter__(self):
+            for picture in super().__iter__():
+                decoded.append(picture.rank)
+                if len(decoded) == 3:
+                    assert asked.wait(timeout=20)
+                yield picture
+
+    monkeypatch.setattr(reading, "Decoding", Slow)
+    reader = read_frames(footage, wanted=frozenset({0, 40}))
+    next(reader)
+    threading.Timer(0.2, asked.set).start()
+    reader.close()
+    assert len(decoded) < 10
 
 
 # --- upright, square pixels, right colours ---------------------------------------------------------------------------
