@@ -101,6 +101,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--footage", type=Path)
     parser.add_argument("--fps", type=float, default=10.0)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--every", type=int, help="the straightforward script takes one frame in so many a round; as many as rounds"
+    )
     parser.add_argument("--embedder", default="auto", choices=("auto", "vggface2", "dlib"))
     parser.add_argument("--no-seek", action="store_true", help="let the straightforward script decode forward")
     parser.add_argument("overrides", nargs="*", help="further faceline overrides, such as detect.interval_s=0")
@@ -133,13 +136,19 @@ def main(argv: list[str] | None = None) -> int:
         ask_naive(indices[:3])  # the first calls of every network are slow
         rounds = []
         for number in range(args.rounds):
-            slow = ask_naive(indices[number :: args.rounds])
+            slow = ask_naive(indices[number :: args.every or args.rounds])
             seconds, peak_mb, run = analyze(
                 footage, scratch / f"round{number}", args.fps, identity.name, args.overrides
             )
             warm_s, _, warm = analyze(footage, scratch / f"round{number}", args.fps, identity.name, args.overrides)
             assert all(stage["state"] == "cached" for stage in warm["stages"]), "the rerun was not fully cached"
             rounds.append({"slow": slow, "seconds": seconds, "peak_mb": peak_mb, "run": run, "warm_s": warm_s})
+            slow_fps = slow["frames"] / slow["seconds"]
+            print(
+                f"round {number + 1}: straightforward {slow_fps:.2f} frames/s, faceline {len(indices) / seconds:.2f}, "
+                f"rerun {warm_s:.1f} s",
+                file=sys.stderr,
+            )
         naive.stdin.close()
         naive.wait()
     finally:

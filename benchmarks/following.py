@@ -99,16 +99,13 @@ def meshes(footage: Footage, segment: Segment, faces: pa.Table) -> None:
     for way, stack in stacks.items():
         measures = compute_measures(stack)
         parts = [measures[tracks == track] for track in np.unique(tracks)]
-        noise[way] = np.mean(
-            [np.nanmedian(np.abs(np.diff(p, 2, axis=0)), axis=0) for p in parts if len(p) > 10], axis=0
-        )
+        jumps = [np.nanmedian(np.abs(np.diff(part, 2, axis=0)), axis=0) for part in parts if len(part) > 10]
+        noise[way] = np.mean(jumps, axis=0)
     for way, stack in stacks.items():
         off = np.linalg.norm(stack[..., :2] - reference[..., :2], axis=2).mean(axis=1) / eyes
         lost = sum(mesh is None for mesh in found[way].values())
         relative = float(np.nanmedian(noise[way] / noise["box, 2"]))
-        print(
-            f"  {way:16} off {np.median(off):.4f} eye distances, noise {relative:.3f}, lost {lost} of {len(found[way])}"
-        )
+        print(f"  {way:16} off {np.median(off):.4f} eye distances, noise {relative:.3f}, lost {lost}")
 
 
 def main() -> int:
