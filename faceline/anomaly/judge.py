@@ -8,7 +8,7 @@ import numpy as np
 
 from faceline.anomaly.features import Block, window_table
 from faceline.anomaly.injection import plan_anomalies, plant, planted_rows
-from faceline.anomaly.models import AnomalyModel, AnyModelParams, evenly
+from faceline.anomaly.models import AnomalyModel, AnyModelParams, RowTimes, SequenceModel, evenly
 from faceline.anomaly.ranks import average_precision, spearman
 from faceline.anomaly.rows import PersonRows
 from faceline.anomaly.windows import window_bounds
@@ -54,7 +54,22 @@ class Judge:
     def fit(self, x: np.ndarray, known: np.ndarray) -> AnomalyModel:
         """A model fitted on the rows `known` (bool [n]) of x, thinned to one per step of time."""
         rows = np.flatnonzero(known)
-        return self._model.build(self._seed).fit(x[rows[thinned(self._rows.time_s[rows], self._step_s)]])
+        rows = rows[thinned(self._rows.time_s[rows], self._step_s)]
+        model = self._model.build(self._seed)
+        return model.fit(x[rows], self._times(rows)) if isinstance(model, SequenceModel) else model.fit(x[rows])
+
+    def score(self, model: AnomalyModel, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Scores float64 [len(rows)] of the rows at these positions of x [n, D], all without NaN.
+
+        A model of subsequences sees every row of x that has no NaN, the others' neighbours among them.
+        """
+        if not isinstance(model, SequenceModel):
+            return model.score(x[rows])
+        known = np.flatnonzero(np.isfinite(x).all(axis=1))
+        return model.score(x[known], self._times(known))[np.searchsorted(known, rows)]
+
+    def _times(self, rows: np.ndarray) -> RowTimes:
+        return RowTimes(self._rows.time_s[rows], self._rows.stretch[rows])
 
     def injection(self) -> float:
         """Average precision on planted anomalies, of a model fitted on the footage that holds them; NaN when there is
@@ -78,9 +93,9 @@ class Judge:
             return float("nan")
         negative = negative[evenly(len(negative), MAX_JUDGED)]
         fitted = self.fit(altered, known)
-        low = np.sort(fitted.score(altered[negative]))
-        trimmed = low[: max(1, int(np.ceil(len(low) * (1 - TRIMMED))))]
-        return average_precision(fitted.score(altered[positive]), trimmed)
+        high, low = np.split(self.score(fitted, altered, np.concatenate([positive, negative])), [len(positive)])
+        trimmed = np.sort(low)[: max(1, int(np.ceil(len(low) * (1 - TRIMMED))))]
+        return average_precision(high, trimmed)
 
     def stability(self) -> float:
         """Spearman correlation between the scores of models fitted on even and on odd blocks of time; NaN when there
@@ -96,7 +111,7 @@ class Judge:
             return float("nan")
         judged = np.flatnonzero(known)
         judged = judged[evenly(len(judged), MAX_JUDGED)]
-        one, two = (self.fit(self.x, half).score(self.x[judged]) for half in halves)
+        one, two = (self.score(self.fit(self.x, half), self.x, judged) for half in halves)
         return spearman(one, two)
 
 

@@ -163,7 +163,7 @@ def score_person(inputs: Inputs, rows: PersonRows, params: TrialParams) -> Perso
     if known.sum() < params.min_rows:
         return PersonScores.none(rows, "too few covered windows", blocks)
     score = np.full(len(rows), np.nan)
-    score[known] = judge.fit(x, known).score(x[known])
+    score[known] = judge.score(judge.fit(x, known), x, np.flatnonzero(known))
     return PersonScores(robust_z(score), "ok", blocks, judge.injection(), judge.stability())
 
 

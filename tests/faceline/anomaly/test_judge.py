@@ -1,11 +1,12 @@
 import itertools
 
 import numpy as np
+import pytest
 
 from faceline.anomaly.features import build_blocks
 from faceline.anomaly.injection import SHARE, plan_anomalies, plant, planted_rows
 from faceline.anomaly.judge import Judge, thinned
-from faceline.anomaly.models import DeviationParams, IForestParams
+from faceline.anomaly.models import MODELS, DeviationParams, IForestParams, KMeansADParams, SequenceModel
 from faceline.anomaly.rows import MaskParams, people_rows
 
 
@@ -79,6 +80,35 @@ def test_a_stable_trial_is_called_stable(make_scene):
     few = judge(scene, IForestParams(n_estimators=10, max_samples=8)).stability()
     many = judge(scene, IForestParams(n_estimators=300)).stability()
     assert -1 <= few < many <= 1
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_scores_of_some_rows_are_those_of_all_rows(make_scene, name):
+    trial = judge(make_scene(hidden_s=[(20.0, 26.0)], cuts_s=[40.0]), MODELS[name]())
+    known = np.isfinite(trial.x).all(axis=1)
+    model = trial.fit(trial.x, known)
+    whole = trial.score(model, trial.x, np.flatnonzero(known))
+    some = np.flatnonzero(known)[[401, 7, 8, 250]]
+    np.testing.assert_allclose(trial.score(model, trial.x, some), whole[[401, 7, 8, 250]], atol=1e-7)
+
+
+def test_a_model_of_courses_is_told_of_times_and_cuts(make_scene, monkeypatch):
+    told = []
+    score = SequenceModel.score
+
+    def watched(self, x, times=None):
+        told.append(times)
+        return score(self, x, times)
+
+    monkeypatch.setattr(SequenceModel, "score", watched)
+    scene = make_scene(hidden_s=[(20.0, 26.0)], cuts_s=[40.0])
+    trial = judge(scene, KMeansADParams())
+    known = np.isfinite(trial.x).all(axis=1)
+    trial.score(trial.fit(trial.x, known), trial.x, np.flatnonzero(known)[:3])
+    rows = rows_of(scene)
+    np.testing.assert_array_equal(told[0].time_s, rows.time_s[known])
+    np.testing.assert_array_equal(told[0].stretch, rows.stretch[known])
+    assert len(set(told[0].stretch)) == 2
 
 
 def test_footage_too_short_to_judge_gives_nan(make_scene):

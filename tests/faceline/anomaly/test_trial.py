@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
+from faceline.anomaly.models import MODELS
 from faceline.anomaly.trial import SCORES_SCHEMA, SUMMARY_SCHEMA, TRIAL, TrialParams, trial_id
 from faceline.stage import MemoryInputs, Runtime, collect
 
@@ -18,7 +19,7 @@ def one(table):
     return table.to_pylist()[0]
 
 
-@pytest.fixture(params=["iforest", "ocsvm", "lof", "deviation"])
+@pytest.fixture(params=sorted(MODELS))
 def model(request):
     return {"name": request.param}
 
