@@ -7,12 +7,11 @@ The encoder's last state is all that the decoder knows; it retells the course ba
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
+
+from faceline.threads import one_torch_thread
 
 if TYPE_CHECKING:
     import torch
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 TRAINING_BATCH = 64
 LONGEST_GRADIENT = 1.0
 """Gradients are shortened to this length, so that one course cannot throw the network off."""
-
-_ALONE = threading.Lock()
 
 
 class Autoencoder:
@@ -40,27 +37,27 @@ class Autoencoder:
         import torch
         from torch import nn
 
-        with _one_thread():
-            # The process's own random numbers are shared with whatever runs beside: they are neither used nor moved.
-            random = torch.Generator().manual_seed(seed)
-            parts = (
-                nn.LSTM(x.shape[2], hidden, batch_first=True, device="meta").to_empty(device="cpu"),
-                nn.LSTM(hidden, hidden, batch_first=True, device="meta").to_empty(device="cpu"),
-                nn.Linear(hidden, x.shape[2], device="meta").to_empty(device="cpu"),
-            )
-            weights = [weight for part in parts for weight in part.parameters()]
-            with torch.no_grad():
-                for weight in weights:
-                    weight.uniform_(-(hidden**-0.5), hidden**-0.5, generator=random)
-            network = cls(*parts)
-            optimiser = torch.optim.Adam(weights, lr=learning_rate)
-            data = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
-            for _ in range(epochs):
-                for batch in torch.randperm(len(data), generator=random).split(TRAINING_BATCH):
-                    optimiser.zero_grad()
-                    nn.functional.smooth_l1_loss(network._run(data[batch]), data[batch]).backward()
-                    nn.utils.clip_grad_norm_(weights, LONGEST_GRADIENT)
-                    optimiser.step()
+        one_torch_thread()
+        # The process's own random numbers are shared with whatever runs beside: they are neither used nor moved.
+        random = torch.Generator().manual_seed(seed)
+        parts = (
+            nn.LSTM(x.shape[2], hidden, batch_first=True, device="meta").to_empty(device="cpu"),
+            nn.LSTM(hidden, hidden, batch_first=True, device="meta").to_empty(device="cpu"),
+            nn.Linear(hidden, x.shape[2], device="meta").to_empty(device="cpu"),
+        )
+        weights = [weight for part in parts for weight in part.parameters()]
+        with torch.no_grad():
+            for weight in weights:
+                weight.uniform_(-(hidden**-0.5), hidden**-0.5, generator=random)
+        network = cls(*parts)
+        optimiser = torch.optim.Adam(weights, lr=learning_rate)
+        data = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+        for _ in range(epochs):
+            for batch in torch.randperm(len(data), generator=random).split(TRAINING_BATCH):
+                optimiser.zero_grad()
+                nn.functional.smooth_l1_loss(network._run(data[batch]), data[batch]).backward()
+                nn.utils.clip_grad_norm_(weights, LONGEST_GRADIENT)
+                optimiser.step()
         return network
 
     def retold(self, x: np.ndarray, at_once: int) -> np.ndarray:
@@ -73,27 +70,11 @@ class Autoencoder:
 
         whole = np.zeros((at_once, *x.shape[1:]), dtype=np.float32)
         whole[: len(x)] = x
-        with _one_thread(), torch.inference_mode():
+        one_torch_thread()
+        with torch.inference_mode():
             return np.asarray(self._run(torch.from_numpy(whole)).numpy()[: len(x)])
 
     def _run(self, x: torch.Tensor) -> torch.Tensor:
         _, (state, _) = self._encoder(x)
         told, _ = self._decoder(state[-1][:, None].expand(-1, x.shape[1], -1))
         return self._out(told).flip(1)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Torch on one thread: on several, sums are split by their number, and a result would depend on the machine.
-
-    One caller at a time, since that number belongs to the whole process.
-    """
-    import torch
-
-    with _ALONE:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)

@@ -217,7 +217,7 @@ def test_lstm_ae_does_not_depend_on_the_number_of_threads():
         for threads in (1, 2):
             torch.set_num_threads(threads)
             scores.append(LstmAeParams(epochs=2, hidden=32).build(0).fit(x).score(x))
-            assert torch.get_num_threads() == threads
+            assert torch.get_num_threads() == 1  # set by whoever loads a network
     finally:
         torch.set_num_threads(before)
     np.testing.assert_array_equal(*scores)
