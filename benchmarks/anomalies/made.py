@@ -28,7 +28,11 @@ SHAPES: dict[str, tuple[float, float, float]] = {
     "subtle": (0.3, 0.8, 0.4),
 }
 LONG_SHAPE = (0.5, 3.0, 0.8)
-"""Kinds that only time can tell from the usual (a frozen face, blinking) are not made short; nor is every long one."""
+LONG_BURSTS = 4
+"""Long bursts are few: what a person does half of the time is their usual."""
+
+BURSTS_S, CONFOUNDS_S = 120.0, 60.0
+"""Length of recordings with bursts, and with confounds alone."""
 
 SLOW_KINDS: frozenset[str] = frozenset({"freeze", "blinking", "eyes_shut"})
 """A short one of these is an ordinary pause or blink, no anomaly."""
@@ -49,7 +53,7 @@ def kinds_of(portrait: PortraitName) -> tuple[BurstKind, ...]:
     return tuple(kind for kind in BURST_KINDS if portrait != "commodore" or kind not in NEEDS_BROWS)
 
 
-def burst_script(person: str, difficulty: str, *, duration_s: float = 90.0, seed: int = 0) -> Script:
+def burst_script(person: str, difficulty: str, *, duration_s: float = BURSTS_S, seed: int = 0) -> Script:
     """One person's recording with one burst of every kind that makes sense at a difficulty, in random order and times.
 
     Args:
@@ -64,26 +68,25 @@ def burst_script(person: str, difficulty: str, *, duration_s: float = 90.0, seed
     who = PERSONS[person]
     rng = np.random.default_rng([seed, *person.encode(), *difficulty.encode()])
     kinds = [k for k in kinds_of(who.portrait) if difficulty != "short" or k not in SLOW_KINDS]
-    # A frozen face is told from the usual by time alone: half of it would be no burst at all.
+    # Half a frozen face, or eyes half shut in a blink, would be no burst at all.
     kinds = [k for k in kinds if difficulty != "subtle" or k not in SLOW_KINDS]
     onset, hold, offset = LONG_SHAPE if difficulty == "long" else SHAPES[difficulty]
-    lengths = []
-    for kind in kinds:
-        longer = 1.5 if kind in SLOW_KINDS and difficulty == "strong" else 0.0
-        lengths.append((onset, hold + longer, offset))
-    order = rng.permutation(len(kinds))
+    order = rng.permutation(len(kinds))[: LONG_BURSTS if difficulty == "long" else None]
+    kinds = [kinds[i] for i in order]
+    # A second more tells a frozen face, or shut eyes, from a pause or a blink.
+    lengths = [(onset, hold + 1.0 * (k in SLOW_KINDS and difficulty == "strong"), offset) for k in kinds]
     free = duration_s - LEAD_S - REST_S - GAP_S * (len(kinds) - 1) - sum(map(sum, lengths))
     if free < 0:
         raise ValueError(f"{duration_s:g} s are too short for {len(kinds)} bursts")
     waits = np.diff(np.sort(np.concatenate([[0.0], rng.uniform(0, free, len(kinds))])))
     bursts, at = [], LEAD_S
-    for i, wait in zip(order, waits, strict=True):
+    for kind, (onset_s, hold_s, offset_s), wait in zip(kinds, lengths, waits, strict=True):
         burst = Burst(
-            kind=kinds[i],
+            kind=kind,
             start_s=round(at + float(wait), 3),
-            onset_s=lengths[i][0],
-            hold_s=lengths[i][1],
-            offset_s=lengths[i][2],
+            onset_s=onset_s,
+            hold_s=hold_s,
+            offset_s=offset_s,
             strength=STRENGTHS.get(difficulty, 1.0),
         )
         bursts.append(burst)
@@ -97,7 +100,7 @@ def burst_script(person: str, difficulty: str, *, duration_s: float = 90.0, seed
     )
 
 
-def confound_script(person: str, kind: ConfoundKind, *, duration_s: float = 60.0, seed: int = 0) -> Script:
+def confound_script(person: str, kind: ConfoundKind, *, duration_s: float = CONFOUNDS_S, seed: int = 0) -> Script:
     """One person's recording with one confound several times, at rising strengths, and no burst: all events are false.
 
     A ``leave`` is a person who goes out of the picture and comes back.
@@ -121,7 +124,7 @@ def confound_script(person: str, kind: ConfoundKind, *, duration_s: float = 60.0
     )
 
 
-def quiet_script(person: str, *, duration_s: float = 90.0, seed: int = 0) -> Script:
+def quiet_script(person: str, *, duration_s: float = BURSTS_S, seed: int = 0) -> Script:
     """One person's usual behaviour and nothing else."""
     return Script(
         name=f"{person}_quiet_{seed}",
@@ -131,7 +134,9 @@ def quiet_script(person: str, *, duration_s: float = 90.0, seed: int = 0) -> Scr
     )
 
 
-def all_scripts(seeds: Sequence[int] = (0,), burst_s: float = 90.0, confound_s: float = 60.0) -> list[Script]:
+def all_scripts(
+    seeds: Sequence[int] = (0,), burst_s: float = BURSTS_S, confound_s: float = CONFOUNDS_S
+) -> list[Script]:
     """Everything: each person at each difficulty and quiet; each confound with a talker and with a calm person."""
     scripts = []
     for seed in seeds:
