@@ -146,8 +146,9 @@ def part_way(
     """The face of `base`, part of the way into the expression that another picture shows.
 
     The mesh goes that part of the way, in the pose of `base`. The skin is a blend of both pictures, moved there, in
-    the same proportion. Inside mouth and eyes no blend is possible without ghosts: each is taken whole from the
-    picture in which it is wider open, and closed as far as the mesh says. Outside the face it is `base`.
+    the same proportion. Inside mouth and eyes no blend is possible without ghosts: but near the ends of the way, each
+    is taken whole from the picture in which it is wider open, and closed as far as the mesh says.
+    Outside the face it is `base`.
 
     Args:
         base: uint8 [h, w, 3], the usual face.
@@ -167,13 +168,13 @@ def part_way(
     under, over = moved(base, mesh_base, wanted), moved(expression, mesh_expression, wanted)
     unit = float(np.hypot(*(wanted[263] - wanted[33])))
     weight = np.full((height, width), strength, np.float32)
-    # From nothing to a whole texture within the first part of the way, so that nothing pops up.
-    whole = float(np.clip(strength / 0.15, 0.0, 1.0))
+    # From one picture's texture to the other's at the beginning or at the end of the way, so that nothing pops up.
+    early, late = (float(np.clip((strength - at) / 0.15, 0.0, 1.0)) for at in (0.0, 0.85))
     for upper, lower in OPENINGS:
         wider = _opening(target, upper, lower) > _opening(mesh_base, upper, lower)
         outline = np.concatenate([wanted[list(upper)], wanted[list(lower)][::-1]])
         mask = _soft(outline, width, height, 0.025 * unit)
-        weight += mask * ((whole if wider else 0.0) - weight)
+        weight += mask * ((early if wider else late) - weight)
     oval = wanted[list(FACE_OVAL)]
     centre = oval.mean(axis=0)
     inside = _soft(centre + 0.94 * (oval - centre), width, height, 0.06 * unit)

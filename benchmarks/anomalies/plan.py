@@ -103,10 +103,11 @@ def schedule(source: Source, duration_s: float, events_each: int, seed: int) -> 
     rng = np.random.default_rng([seed, *source.person.encode()])
     shown: list[tuple[Section, Difficulty, Way, float]] = []
     for difficulty in DIFFICULTIES:
-        order = rng.permutation(len(source.expressions))
+        fit = [section for section in source.expressions if difficulty != "subtle" or not section.turned]
+        order = rng.permutation(len(fit))
         for k in range(events_each):
-            section = source.expressions[order[k % len(order)]]
-            way: Way = "carried" if difficulty == "subtle" or k % 2 else "faded"
+            section = fit[order[k % len(order)]]
+            way: Way = "carried" if (difficulty == "subtle" or k % 2) and not section.turned else "faded"
             shown.append((section, difficulty, way, _length_s(section, difficulty, rng)))
     shown = [shown[i] for i in rng.permutation(len(shown))]
     free = duration_s - LEAD_S - REST_S - GAP_S * (len(shown) - 1) - sum(length for *_, length in shown)

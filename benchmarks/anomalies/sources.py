@@ -29,6 +29,7 @@ class Section:
         end_s: last second taken.
         kind: what the face does; "usual" for usual behaviour.
         apex_s: when it does so most; the middle when not given.
+        turned: whether the head turns so far that the face cannot be carried onto another pose.
     """
 
     clip: str
@@ -36,6 +37,7 @@ class Section:
     end_s: float
     kind: str = "usual"
     apex_s: float | None = None
+    turned: bool = False
 
     @property
     def length_s(self) -> float:
@@ -90,8 +92,10 @@ def _usual(clip: str, *spans: tuple[float, float]) -> tuple[Section, ...]:
 
 
 def _shown(clip: str, *spans: tuple[str, float, float, float]) -> tuple[Section, ...]:
-    return tuple(Section(clip, start, end, kind, apex) for kind, start, end, apex in spans)
+    return tuple(Section(clip, start, end, kind, apex, kind in TURNED) for kind, start, end, apex in spans)
 
+
+TURNED = frozenset({"frown_turned"})
 
 _WHOLE_512 = (0, 0, 512, 512)
 _WHOLE_480 = (0, 0, 480, 480)

@@ -56,7 +56,8 @@ class Spool:
     """
 
     def __init__(self, source: Source, clips: Path, folder: Path, find_mesh: MeshFinder, expressions: bool) -> None:
-        self._find, self._meshes = find_mesh, {}
+        self._find = find_mesh
+        self._meshes: dict[int, np.ndarray | None] = {}
         self.times_s: dict[Section, np.ndarray] = {}
         path = folder / f"{source.person}.rgb"
         shape = (source.height_px, source.width_px, 3)

@@ -87,6 +87,7 @@ def test_schedules_keep_their_distances(source: Source, seed: int) -> None:
             assert 0.2 <= event.end_s - event.start_s <= SHORT_S[1] + 0.01
         if event.difficulty == "subtle":
             assert (event.way, event.strength) == ("carried", 0.5)
+        assert not (event.section.turned and event.way == "carried")
 
 
 def test_a_schedule_depends_on_person_and_seed_alone() -> None:
