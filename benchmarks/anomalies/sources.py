@@ -64,6 +64,8 @@ class Source:
         usual: sections of usual behaviour.
         expressions: sections of expressions.
         note: what a reader of figures should know.
+        perhaps: another person of the table who may be the same one: two embedders put them at the edge of that. They
+            are in one split, and count as one where persons are drawn.
     """
 
     person: str
@@ -75,6 +77,12 @@ class Source:
     usual: tuple[Section, ...]
     expressions: tuple[Section, ...] = ()
     note: str = ""
+    perhaps: str = ""
+
+    @property
+    def unit(self) -> str:
+        """Name under which intervals over persons draw this one."""
+        return self.perhaps or self.person
 
     @property
     def usual_s(self) -> float:
@@ -166,6 +174,7 @@ SOURCES: tuple[Source, ...] = (
             ("mouth_sideways", 9.5, 10.3, 9.9), ("smile", 10.45, 10.85, 10.7),
         ),
         note="glasses; talks, with small smiles, all through the usual",
+        perhaps="pouter",
     ),
     Source(
         "presenter", "reporting", (150, 0, 300, 336), 400, 448, 30,

@@ -184,6 +184,7 @@ def truth_of(request: Request, events: tuple[Event, ...], layout: Layout) -> dic
     return {
         "footage": f"{request.name}.mp4",
         "person": source.person,
+        "unit": source.unit,
         "split": source.split,
         "duration_s": len(layout.base) / source.fps,
         "usual_s": round(source.usual_s, 3),
