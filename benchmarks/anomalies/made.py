@@ -108,6 +108,8 @@ def confound_script(person: str, kind: ConfoundKind, *, duration_s: float = CONF
     rng = np.random.default_rng([seed, *person.encode(), *kind.encode()])
     strengths = (0.4, 0.7, 1.0)
     room = (duration_s - LEAD_S - REST_S) / len(strengths)
+    if room < 5.5:
+        raise ValueError(f"{duration_s:g} s are too short for {len(strengths)} confounds")
     confounds = []
     for k, strength in enumerate(strengths):
         length = float(rng.uniform(2.0, 4.0))

@@ -51,6 +51,8 @@ def test_spectacled_portrait_is_spared_its_brows() -> None:
 def test_too_little_time_is_refused() -> None:
     with pytest.raises(ValueError, match="too short"):
         made.burst_script("talker", "strong", duration_s=20)
+    with pytest.raises(ValueError, match="too short"):
+        made.confound_script("talker", "light", duration_s=20)
 
 
 @pytest.mark.parametrize("kind", made.CONFOUND_KINDS)
