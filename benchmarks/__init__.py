@@ -1,1 +1,1 @@
-"""Measurements of speed and memory; correctness is measured by the tests."""
+"""Measurements of speed and memory, and of how well anomalies agree with known moments (`benchmarks.anomalies`)."""

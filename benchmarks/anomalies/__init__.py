@@ -1,0 +1,1 @@
+"""Anomalies against truth: metrics, footage with known moments (spliced from real clips, made), and other methods."""
