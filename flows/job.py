@@ -79,9 +79,18 @@ def prepare(config: Config, stages: Sequence[Stage], footage: Any = None) -> Job
     if not config.footage:
         raise UsageError("no footage is named", cure="add footage=FILE")
     footage = footage or open_footage(config.footage)
+    if config.runtime.device == "cuda":
+        _require_gpu()
     pipeline = build_pipeline(footage, config, resolve_models(config, stages), stages)
     output = Path(config.output) if config.output else Path("results") / footage.name
     return Job(config, footage, pipeline, output)
+
+
+def _require_gpu() -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UsageError("runtime.device=cuda: there is no GPU that torch can use", cure="leave runtime.device=cpu")
 
 
 def resolve_models(config: Config, stages: Sequence[Stage]) -> dict[str, ResolvedModel]:

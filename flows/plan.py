@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from faceline.report.results import check_replaceable
 from faceline.stages import STAGES
 from flows import console
 from flows.config import load_config
@@ -18,6 +19,7 @@ def show_plan(arguments: Sequence[str]) -> int:
     """Run the verb; exit code."""
     config = load_config(arguments, STAGES)
     job = prepare(config, STAGES)
+    check_replaceable(job.output)
     console.say(describe_models(job.models, config))
     planned = list(plan(job.pipeline))
     rows = [(item.node.name, item.explanation.state, item.explanation.reason) for item in planned]

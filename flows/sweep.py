@@ -64,7 +64,8 @@ def sweep(arguments: Sequence[str]) -> int:
     footage = jobs[0].footage
     output = Path(configs[0].output) if configs[0].output else Path("results") / f"{footage.name}-sweep"
     trials = sum(len(config.trials) for config in configs)
-    console.say(f"{len(jobs)} combinations before the trials, {trials} trials")
+    before = f"{len(jobs)} combination{'' if len(jobs) == 1 else 's'}"
+    console.say(f"{before} before the trials, {trials} trial{'' if trials == 1 else 's'}")
     console.say(describe_models(jobs[0].models, configs[0]))
     with session(log_path(log_folder(configs[0]), "sweep", footage.name)) as reporter:
         rows = run_jobs(jobs, reporter)

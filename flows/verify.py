@@ -25,6 +25,9 @@ def verify(arguments: Sequence[str]) -> int:
         else:
             others.append(argument)
     store = Store(load_config(others, STAGES).store.root)
+    folder = store.folder.local_path("")
+    if folder is not None and not folder.is_dir():
+        raise UsageError(f"{store.root}: there is no store", cure="name it with store.root=DIR")
     sound = damaged = 0
     for finding in store.verify(deep=True, repair=repair):
         if finding.state == "ok":

@@ -53,7 +53,9 @@ def top_features(departures: Mapping[str, float], words: Mapping[str, str], coun
 
 def _amount(value: float) -> str:
     """One decimal; what features are limited to (`faceline.anomaly.baseline.LIMIT`) says that it may be more."""
-    return f"{value:+.1f}" if abs(value) < LIMIT - 0.05 else f"{value:+.0f} or more"
+    if abs(value) < LIMIT - 0.05:
+        return f"{value:+.1f}"
+    return f"{'≥' if value > 0 else '≤'} {value:+.0f}"
 
 
 def measure_words() -> dict[str, str]:

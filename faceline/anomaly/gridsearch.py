@@ -227,7 +227,7 @@ def _ranked_events(
     confounds = dict(zip(CONFOUNDS, table_columns(faces, tuple(CONFOUNDS)).T, strict=True))
     words = measure_words() if found else {}
     rows, numbers = [], {}
-    for number, (f, i, event) in enumerate(found):
+    for number, (f, i, event) in enumerate(found, start=1):
         peak = int(f.rows.index[event.peak])
         numbers[f.rows.person, i] = number
         usual = {name: values[f.rows.index] for name, values in confounds.items()}
@@ -235,7 +235,7 @@ def _ranked_events(
             {
                 "event": number,
                 "person": f.rows.person,
-                "rank": number + 1,
+                "rank": number,
                 "start_s": float(f.rows.time_s[event.start]),
                 "peak_s": float(f.rows.time_s[event.peak]),
                 "end_s": float(f.rows.time_s[event.end]),
@@ -316,7 +316,11 @@ GRIDSEARCH = Stage(
     inputs=("sample", "align", "emote", "cluster", "trial"),
     outputs=(
         Payload("trials", "parquet", "one row per person and trial: label-free parts, objective, rank, chosen"),
-        Payload("scores", "parquet", "one row per face: each model's best score, the final score, threshold, event"),
+        Payload(
+            "scores",
+            "parquet",
+            "one row per face: each model's best score, the final score, threshold, event (its rank)",
+        ),
         Payload("events", "parquet", "one row per event, most unusual first; flags names causes beside expression"),
     ),
     compute=compute,

@@ -139,7 +139,7 @@ class _Context:
             "height": int(HEIGHT),
             "sampled": findings.frames.num_rows,
             "frames_decoded": pc.sum(findings.facts["frames_decoded"]).as_py() or 0,
-            "step_s": findings.step_s,
+            "step_s": findings.mean_step_s,
             "faces": faces.num_rows,
             "frames_with_face": pc.count_distinct(faces["frame"]).as_py(),
             "unknown": unknown.num_rows,
@@ -289,10 +289,13 @@ class _Context:
 
 
 def departures(top_features: str | None) -> list[dict[str, str]]:
-    """``"mouth opening +5.2, fear +3.1"`` as a list of ``what`` and ``by`` (empty where no number follows)."""
+    """``"mouth opening +5.2, fear +3.1"`` as a list of ``what`` and ``by`` (empty where no number follows).
+
+    What is limited comes as ``≥ +12`` or ``≤ −12``.
+    """
     found = []
     for part in (top_features or "").split(","):
-        match = re.fullmatch(r"(.*?)\s*([+−-]\d+(?:\.\d+)?)?", part.strip(), re.DOTALL)
+        match = re.fullmatch(r"(.*?)\s*((?:[≥≤] )?[+−-]\d+(?:\.\d+)?)?", part.strip(), re.DOTALL)
         what, by = (match[1], match[2] or "") if match else (part.strip(), "")
         if what or by:
             found.append({"what": what, "by": by.replace("-", "−")})

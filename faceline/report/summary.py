@@ -34,7 +34,8 @@ def console_summary(inputs: Inputs, top: int = 10) -> str:
             f"Too little usable footage of {_count(len(persons), 'person')} to tell what is usual: nothing was judged."
         )
     elif not events.num_rows:
-        whose = "this person" if len(persons) == 1 else "each person"
+        judged = sum(is_judged(inputs).values())
+        whose = "this person" if len(persons) == 1 else "each person" if judged == len(persons) else "who was judged"
         lines.append(f"No anomalies: every moment is within what is usual for {whose} in this footage.")
     else:
         shown = min(top, events.num_rows)
@@ -42,6 +43,10 @@ def console_summary(inputs: Inputs, top: int = 10) -> str:
         lines += [_event_line(event) for event in events.slice(0, shown).to_pylist()]
         if events.num_rows > shown:
             lines.append(f"… and {events.num_rows - shown} more in 'events.csv'")
+    unjudged = [person for person, judged in is_judged(inputs).items() if not judged]
+    if unjudged and len(unjudged) < len(persons):
+        who = f"person{'' if len(unjudged) == 1 else 's'} {', '.join(map(str, sorted(unjudged)))}"
+        lines.append(f"Not judged, for too little usable footage: {who}.")
     if persons:
         lines.append(f"Details saved to {_files(persons)}")
     return "\n".join(lines)

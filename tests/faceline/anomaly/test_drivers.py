@@ -64,7 +64,8 @@ def test_tells_the_largest_in_words():
     assert top_features(found, words, count=9) == "mouth opening +5.2, jaw drop -4.0, fear +3.1"
     assert top_features({"gaze_up": 0.2, "fear": -0.1}, words) == "gaze up +0.2"
     assert top_features({}, words) == ""
-    assert top_features({"mouth_opening": 12.0, "fear": -11.9}, words) == "mouth opening +12 or more, fear -11.9"
+    found = {"mouth_opening": 12.0, "jaw_drop": -12.0, "fear": -11.9}
+    assert top_features(found, words) == "mouth opening ≥ +12, jaw drop ≤ -12, fear -11.9"
 
 
 def test_every_measure_has_words():

@@ -58,7 +58,7 @@ def test_tables_agree_with_each_other(two):
     scores, events, trials = tables["scores"], tables["events"], tables["trials"]
     faces = inputs.table("align", "faces").to_pandas()
     assert (scores[["segment", "face", "frame", "time_s"]] == faces[["segment", "face", "frame", "time_s"]]).all().all()
-    assert list(events["rank"]) == list(range(1, len(events) + 1))
+    assert list(events["rank"]) == list(events["event"]) == list(range(1, len(events) + 1))
     assert list(events["p_value"]) == sorted(events["p_value"])
     for event in events.itertuples():
         mine = scores[scores.event == event.event]
