@@ -19,6 +19,8 @@ help:  ## Show what there is to make
 
 setup: $(STAMP)  ## Install the locked environment into .venv
 
+# Bytecode is compiled once here: where Python may not write it (read-only, PYTHONDONTWRITEBYTECODE), every start would
+# compile Prefect and the others anew, which takes longer than a rerun.
 # uv is the fast way; pip installs exactly the same locked, hashed set when uv cannot (a proxy it does not know, say).
 $(STAMP): $(LOCK) requirements-bootstrap.lock pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
@@ -27,9 +29,10 @@ $(STAMP): $(LOCK) requirements-bootstrap.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bootstrap.lock
 	index="$${UV_DEFAULT_INDEX:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null || echo "$${PIP_INDEX_URL:-}")}"; \
 	if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r $(LOCK) \
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --require-hashes -r $(LOCK) \
 	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(LOCK)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q faceline tasks flows
 	@touch $@
 
 demo: $(STAMP)  ## Make footage with known moments, analyse it, and count how many were found
