@@ -42,8 +42,7 @@ def testdata() -> Path:
 
 @pytest.fixture
 def vggface2_folder(testdata: Path) -> Path:
-    """The model folder with the VGGFace2 weights."""
+    """The model folder with the VGGFace2 weights. Where the clips are, the weights belong too: no quiet skip."""
     folder = testdata / "models"
-    if not (folder / "20180402-114759-vggface2.pt").is_file():
-        pytest.skip("VGGFace2 weights are not here")
+    assert (folder / "20180402-114759-vggface2.pt").is_file(), f"the clips are here, but no VGGFace2 weights: {folder}"
     return folder

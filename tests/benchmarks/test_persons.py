@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks.anomalies.meshes import NetworkMesh
-from benchmarks.anomalies.sources import SOURCES, Section, Source, clips_folder
+from benchmarks.anomalies.sources import SOURCES, Section, Source
 from benchmarks.anomalies.splice import _decoded
 
 pytestmark = [pytest.mark.real, pytest.mark.models]
 
 
-def test_no_two_persons_are_one() -> None:
-    folder = clips_folder()
-    if folder is None:
-        pytest.skip("the real clips are not here (FACELINE_TESTDATA or ../shared/data)")
+def test_no_two_persons_are_one(testdata: Path) -> None:
+    folder = testdata / "clips"
     from faceline.adapters.vggface2 import VGGFace2
     from faceline.cropping import matrix_from_mesh, warp
     from faceline.weights import resolve

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,12 +52,11 @@ def test_sections_are_sound_and_do_not_overlap(source: Source) -> None:
 
 
 @pytest.mark.real
-def test_the_clips_hold_what_the_table_takes() -> None:
+def test_the_clips_hold_what_the_table_takes(testdata: Path) -> None:
     import av
 
-    folder = clips_folder()
-    if folder is None:
-        pytest.skip("the real clips are not here (FACELINE_TESTDATA or ../shared/data)")
+    folder = testdata / "clips"
+    assert clips_folder() == folder
     for source in SOURCES:
         for clip in source.clips:
             with av.open(str(folder / clip)) as container:
