@@ -119,7 +119,7 @@ SOURCES: tuple[Source, ...] = (
         ),
     ),
     Source(
-        "shouter", "tuning", _WHOLE_480, 480, 480, 30,
+        "shouter", "reporting", _WHOLE_480, 480, 480, 30,
         _usual("lp_d18.mp4", (0.0, 0.5), (1.45, 2.0), (3.38, 3.72), (5.35, 7.15)),
         _shown(
             "lp_d18.mp4", ("lips_pressed", 0.55, 1.4, 1.0), ("mouth_open", 2.08, 3.25, 2.6), ("shout", 3.8, 5.2, 4.5)
@@ -127,7 +127,7 @@ SOURCES: tuple[Source, ...] = (
     ),
     Source(
         "webcam", "tuning", (0, 0, 640, 480), 640, 480, 15,
-        _usual("clm_default.wmv", (0.1, 8.3), (10.2, 14.6)),
+        _usual("clm_default.wmv", (0.1, 2.1), (4.2, 8.3), (10.2, 14.6)),  # a faint smile from 2.2 to 3.6 s
         _shown(
             "clm_default.wmv", ("smile", 15.2, 16.8, 16.2), ("open_smile", 16.85, 17.65, 17.3),
             ("smile_fading", 17.7, 18.5, 17.9),
@@ -177,7 +177,7 @@ SOURCES: tuple[Source, ...] = (
         perhaps="pouter",
     ),
     Source(
-        "presenter", "reporting", (150, 0, 300, 336), 400, 448, 30,
+        "presenter", "tuning", (150, 0, 300, 336), 400, 448, 30,
         _usual("fer_woman2.mp4", (5.9, 10.2), (11.95, 14.9)),
         _shown(
             "fer_woman2.mp4", ("smile", 0.5, 1.4, 1.2), ("laugh", 2.9, 3.45, 3.2), ("open_smile", 4.0, 4.9, 4.5),
