@@ -205,6 +205,10 @@ SOURCES: tuple[Source, ...] = (
         _usual("sadtalker_WDA_AlexandriaOcasioCortez_000.mp4", (0.1, 7.9)),
         note="lively talk",
     ),
+    Source(
+        "lamp", "control", (0, 0, 640, 480), 640, 480, 15, _usual("clm_changeLighting.wmv", (0.1, 5.9)),
+        note="a lamp beside the face goes on and off, the expression stays",
+    ),
 )  # fmt: skip
 """All persons that the real clips carry."""
 

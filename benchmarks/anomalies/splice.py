@@ -23,8 +23,8 @@ from faceline.made.motion import Wander
 VERSION = 1
 """Raised when the same request gives other footage than before."""
 
-DURATION_S = 90.0
-EVENTS_EACH = 2
+DURATION_S = 180.0
+EVENTS_EACH = 4
 MARGIN = 1.05
 """The camera stands this much closer than the crop, so that its jitter shows no border."""
 
@@ -220,7 +220,8 @@ def all_requests(
         for seed in seeds:
             if source.expressions:
                 requests.append(Request(source, duration_s, events_each, seed))
-            requests.append(Request(source, duration_s, 0, seed))
+            # Half as long: a recording with events shows as much of the usual again.
+            requests.append(Request(source, duration_s / 2 if source.expressions else duration_s, 0, seed))
     return requests
 
 
