@@ -3,7 +3,13 @@
 The network ("Blendshape V2", an MLP mixer; Grishchenko et al., "Blendshapes GHUM", 2023) lies in the bundle
 ``face_landmarker.task``. It is run through MediaPipe 0.10.21's own graph for it (`FaceBlendshapesGraph`) on landmarks
 that are there already, rather than through `FaceLandmarker`, which would search each picture for faces once more and
-would score a mesh of its own. A face costs about 1 ms of one core, nearly all of it in the network.
+would score a mesh of its own. A face takes about 1.3 ms of one core (2.5 GHz, busy machine), most of it in the graph.
+
+Given the same landmarks, the scores are `FaceLandmarker`'s to 2e-5. Its mesh is a newer one than that of the align
+stage, though: on 93 frames of six clips, scores from the two meshes differ by 0.004 (median), 0.13 (95 %) and 0.58 (at
+most), and go together over the frames of a clip with a correlation of 0.90 (median of the 45 channels that move; least,
+below 0.5, for ``mouth_left``, ``mouth_right``, ``mouth_frown_left``, ``mouth_frown_right`` and ``jaw_left``).
+So a score says little by itself, and more against the same person's usual score.
 """
 
 from __future__ import annotations
