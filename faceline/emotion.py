@@ -1,12 +1,13 @@
-"""The emote stage: emotion scores from the crops, and expression measures from the landmarks.
+"""The emote stage: emotion scores from the crops, expression measures and, optionally, blendshapes from the landmarks.
 
-Both describe what a face looks like, not what its owner feels. Rows stand in the order of align's faces. What cannot
+All describe what a face looks like, not what its owner feels. Rows stand in the order of align's faces. What cannot
 be trusted (no mesh, a turned-away or unreadable face) is null, with the reason beside it; it is never zero.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,10 +15,12 @@ import pyarrow as pa
 from pydantic import Field
 
 from faceline.adapters.fer_cnn import EMOTIONS
+from faceline.blendshapes import BLENDSHAPES
 from faceline.measures import MEASURE_NAMES, compute_measures
 from faceline.stage import Chunk, Inputs, Payload, Runtime, Stage, StageParams
 
 if TYPE_CHECKING:
+    from faceline.adapters.blendshapes import BlendshapeModel
     from faceline.adapters.fer_cnn import EmotionModel
 
 EMOTION_NAMES: tuple[str, ...] = EMOTIONS
@@ -97,14 +100,34 @@ def states(faces: pa.Table, params: EmoteParams) -> tuple[list[str], list[str]]:
     return emotion, measures
 
 
+def score_meshes(landmarks: np.ndarray, trusted: np.ndarray, model: BlendshapeModel | None) -> np.ndarray:
+    """Blendshape scores of meshes.
+
+    Args:
+        landmarks: float32 [n, 478, 3], frame px.
+        trusted: bool [n].
+        model: the network, or None where there is none.
+
+    Returns:
+        float32 [n, 52]; NaN where a mesh is not trusted. Without a model [n, 0].
+    """
+    if model is None:
+        return np.zeros((len(landmarks), 0), dtype=np.float32)
+    scores = np.full((len(landmarks), len(BLENDSHAPES)), np.nan, dtype=np.float32)
+    if trusted.any():
+        scores[trusted] = model.scores(landmarks[trusted])
+    return scores
+
+
 def _chunk(
     faces: pa.Table,
     crops: Sequence[bytes | None],
     landmarks: np.ndarray,
-    model: EmotionModel | None,
+    models: tuple[EmotionModel | None, BlendshapeModel | None],
     params: EmoteParams,
     batch_size: int,
 ) -> Chunk:
+    model, blendshape_model = models
     emotion_state, measures_state = states(faces, params)
     wanted = [crop if state == "ok" else None for crop, state in zip(crops, emotion_state, strict=True)]
     emotion_state = [
@@ -121,29 +144,44 @@ def _chunk(
     # from_pandas turns NaN into null: missing is missing.
     columns += [pa.array(column, pa.float32(), from_pandas=True) for column in (*scores.T, *measures.T)]
     columns += [pa.array(emotion_state, pa.string()), pa.array(measures_state, pa.string())]
-    return {"expressions": pa.table(columns, schema=EXPRESSIONS_SCHEMA)}
+    return {
+        "expressions": pa.table(columns, schema=EXPRESSIONS_SCHEMA),
+        "blendshapes": score_meshes(landmarks, trusted, blendshape_model),
+    }
 
 
 def _compute(params: EmoteParams, inputs: Inputs, runtime: Runtime) -> Iterator[Chunk]:
     faces = inputs.table("align", "faces", _FACE_COLUMNS)
     landmarks = inputs.array("align", "landmarks")
+    chosen = inputs.models.get("blendshapes")
+    with_blendshapes = chosen is not None and not chosen.absent
     total = faces.num_rows
     if total == 0:
-        yield _chunk(faces, [], landmarks, None, params, runtime.batch_size)
+        # As wide as the other segments', so that they can be joined.
+        width = len(BLENDSHAPES) if with_blendshapes else 0
+        chunk = _chunk(faces, [], landmarks, (None, None), params, runtime.batch_size)
+        yield {**chunk, "blendshapes": np.zeros((0, width), dtype=np.float32)}
         return
 
     from faceline.adapters.fer_cnn import FerCnn
 
-    model = FerCnn(inputs.models["emotion"].path, runtime.device, runtime.threads)
-    done = 0
-    for batch in inputs.batches("align", "crops", ("fer_crop",), batch_size=_CHUNK_FACES):
-        crops = batch.column("fer_crop").to_pylist()
-        rows = slice(done, done + len(crops))
-        yield _chunk(
-            faces.slice(done, len(crops)), crops, np.asarray(landmarks[rows]), model, params, runtime.batch_size
-        )
-        done += len(crops)
-        runtime.progress(done, total)
+    with ExitStack() as opened:
+        model = FerCnn(inputs.models["emotion"].path, runtime.device, runtime.threads)
+        blendshape_model = None
+        if chosen is not None and with_blendshapes:
+            from faceline.adapters.blendshapes import Blendshapes
+
+            blendshape_model = Blendshapes(chosen.path, runtime.threads)
+            opened.callback(blendshape_model.close)
+        done = 0
+        for batch in inputs.batches("align", "crops", ("fer_crop",), batch_size=_CHUNK_FACES):
+            crops = batch.column("fer_crop").to_pylist()
+            rows = slice(done, done + len(crops))
+            meshes = np.asarray(landmarks[rows])
+            models = (model, blendshape_model)
+            yield _chunk(faces.slice(done, len(crops)), crops, meshes, models, params, runtime.batch_size)
+            done += len(crops)
+            runtime.progress(done, total)
     if done != total:
         raise ValueError(f"align gave {total} faces but {done} crops")
 
@@ -162,7 +200,13 @@ EMOTE = Stage(
             "emotion_state is not ok) and the expression measures (null where measures_state is not ok). States: ok, "
             "no_mesh, no_face, too_small, outside, no_crop, turned_away, low_quality.",
         ),
+        Payload(
+            "blendshapes",
+            "npy",
+            "The same rows: float32 [n, 52], scores 0..1 in the order of faceline.blendshapes.BLENDSHAPES, NaN where "
+            "measures_state is not ok; [n, 0] when no network of blendshapes was used.",
+        ),
     ),
     compute=_compute,
-    roles=lambda params: ("emotion",),
+    roles=lambda params: ("emotion", "blendshapes"),
 )

@@ -22,6 +22,12 @@ Progress = Callable[[int, "int | None"], None]
 
 MODEL_FOLDER_VARIABLE = "FACELINE_MODELS"
 
+NO_MODEL = "none"
+"""Choice, and name, for an optional role that nothing plays."""
+
+OPTIONAL_ROLES: frozenset[str] = frozenset({"blendshapes"})
+"""Roles that a run can do without: ``auto`` ends at `NO_MODEL` where their weights are not here."""
+
 
 @dataclass(frozen=True)
 class ResolvedModel:
@@ -29,7 +35,8 @@ class ResolvedModel:
 
     Attributes:
         role: what they are used for: ``detector``, ``landmarks``, ``emotion``, ``identity`` or ``blendshapes``.
-        name: which model plays the role, e.g. ``vggface2``; never ``auto``.
+        name: which model plays the role, e.g. ``vggface2``; never ``auto``. ``none`` where nothing plays an optional
+            role: digest and path are empty then, and the source says why.
         sha256: digest of the file; for a model of several files, of the lines ``<name> <sha256 of the file>``.
         path: the file, or the folder that holds the files of a composed model.
         source: where it was found, in words without machine-specific paths, e.g. ``facenet-pytorch 2.6.0``.
@@ -41,11 +48,18 @@ class ResolvedModel:
     path: Path
     source: str
 
+    @property
+    def absent(self) -> bool:
+        """Whether nothing plays the (optional) role."""
+        return self.name == NO_MODEL
+
     def check_unchanged(self) -> None:
         """Raise `ModelError` if the weights are no longer those that were resolved.
 
         Files are hashed again only where size or modification time differ.
         """
+        if self.absent:
+            return
         try:
             same = _digest(card(self.name), self.path) == self.sha256
         except OSError:
@@ -142,7 +156,7 @@ CARDS: tuple[ModelCard, ...] = (
         role="blendshapes",
         name="face_landmarker",
         files=("face_landmarker.task",),
-        title="MediaPipe Face Landmarker, 52 blendshapes (optional)",
+        title="MediaPipe Face Landmarker, 52 blendshapes",
         licence="Apache-2.0",
         url="https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task",
         size_bytes=3_758_596,
@@ -188,22 +202,32 @@ def resolve(role: str, choice: str = "auto", folder: Path | None = None) -> Reso
         role: one of `ROLES`.
         choice: a model's name, or ``auto``: the first of `choices` whose weights are present. For ``identity`` that
             is VGGFace2 when its file lies in the model folder or torch's cache, and the bundled dlib network otherwise.
+            For one of `OPTIONAL_ROLES`, ``auto`` is ``none`` where nothing is present, and ``none`` may be chosen.
         folder: the model folder, see `model_folder`.
 
     Raises:
         UsageError: unknown role or choice.
         ModelError: the weights are not present; the cure says how to get them.
     """
-    names = choices(role)
+    optional = role in OPTIONAL_ROLES
+    names = (*choices(role), NO_MODEL) if optional else choices(role)
     if choice != "auto" and choice not in names:
         raise _unknown(f"{role} model", choice, ["auto", *names])
+    if choice == NO_MODEL:
+        return _nothing(role, "switched off")
     wanted = [known for known in CARDS if known.role == role and choice in ("auto", known.name)]
     for known in wanted:
         found = _locate(known, folder)
         if found is not None:
             path, source = found
             return ResolvedModel(role, known.name, _digest(known, path), path, source)
+    if optional and choice == "auto":
+        return _nothing(role, "absent")
     raise _missing(wanted[0], folder)
+
+
+def _nothing(role: str, why: str) -> ResolvedModel:
+    return ResolvedModel(role, NO_MODEL, "", Path(), why)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from faceline.errors import UsageError
 from faceline.stages import STAGES
-from faceline.weights import CARDS, fetch, how_to_get, list_models, model_folder
+from faceline.weights import CARDS, OPTIONAL_ROLES, fetch, how_to_get, list_models, model_folder
 from flows import console
 from flows.config import load_config
 
@@ -42,7 +42,8 @@ def _list(folder: Path | None) -> int:
             )
         )
         if not found:
-            absent.append(f"{status.card.name}: {how_to_get(status.card, folder)}")
+            without = f"optional, without it no {role}; " if (role := status.card.role) in OPTIONAL_ROLES else ""
+            absent.append(f"{status.card.name}: {without}{how_to_get(status.card, folder)}")
     console.table(("role", "name", "where", "sha256", "licence", ""), rows)
     console.say(f"model folder: {model_folder(folder)}")
     for line in absent:

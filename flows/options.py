@@ -28,6 +28,10 @@ class ModelOptions(Options):
         default="auto",
         description="network that tells persons apart; auto: VGGFace2 if its weights are here, else dlib",
     )
+    blendshapes: Literal["auto", "face_landmarker", "none"] = Field(
+        default="auto",
+        description="network that scores the 52 blendshapes; auto: MediaPipe's if its weights are here, else none",
+    )
     folder: str | None = Field(
         default=None, description="folder of downloaded weights; null is FACELINE_MODELS, else the user's cache folder"
     )

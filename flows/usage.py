@@ -27,6 +27,7 @@ the main options (all of them: `faceline config`; each is explained in conf/conf
   sample.segment_s=300         length of the pieces in which long footage is worked on
   runtime.workers=2            stages at the same time; runtime.threads, runtime.device, runtime.batch_size
   store.root=DIR               where artifacts are kept                    [artifacts]
+  models.blendshapes=auto|face_landmarker|none  scores of MediaPipe's 52 blendshapes  [auto]
   models.folder=DIR            downloaded weights                          [FACELINE_MODELS]"""
 
 ENVIRONMENT = """\

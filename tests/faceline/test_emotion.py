@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 
 from faceline import emotion
 from faceline.alignment import CROPS_SCHEMA, FACES_SCHEMA
+from faceline.blendshapes import BLENDSHAPES
 from faceline.emotion import EMOTE, EMOTION_NAMES, EXPRESSIONS_SCHEMA, EmoteParams, score_crops
 from faceline.measures import MEASURE_NAMES, compute_measures
 from faceline.stage import MemoryInputs, Runtime, collect
+from faceline.weights import ResolvedModel
 
 
 class FakeFer:
@@ -144,3 +147,65 @@ def test_progress_is_reported(run: Any) -> None:
     seen: list[tuple[int, int]] = []
     run([{}, {}, {}], Runtime(progress=lambda done, total: seen.append((done, total))))
     assert seen == [(3, 3)]
+
+
+class FakeBlendshapes:
+    """Puts a mesh's first number in place of the first score, and how many were open and closed for the test."""
+
+    opened = closed = 0
+
+    def __init__(self, path: Path, threads: int) -> None:
+        assert path == Path("bundle") and threads == 2
+        type(self).opened += 1
+
+    def scores(self, landmarks: np.ndarray) -> np.ndarray:
+        assert landmarks.dtype == np.float32 and np.isfinite(landmarks).all()
+        scores = np.full((len(landmarks), 52), 0.5, np.float32)
+        scores[:, 0] = landmarks[:, 0, 0]
+        return scores
+
+    def close(self) -> None:
+        type(self).closed += 1
+
+
+WITH = ResolvedModel("blendshapes", "face_landmarker", "ab" * 32, Path("bundle"), "model folder")
+WITHOUT = ResolvedModel("blendshapes", "none", "", Path(), "absent")
+
+
+def blendshapes(rows: list[dict[str, Any]], chosen: ResolvedModel | None, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr("faceline.adapters.fer_cnn.FerCnn", FakeFer)
+    monkeypatch.setattr("faceline.adapters.blendshapes.Blendshapes", FakeBlendshapes)
+    models: dict[str, Any] = {"emotion": Model()} | ({} if chosen is None else {"blendshapes": chosen})
+    return collect(EMOTE.compute(EmoteParams(), MemoryInputs(aligned(rows), models=models), Runtime()))
+
+
+def test_blendshapes_stand_where_measures_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emotion, "_CHUNK_FACES", 5)
+    monkeypatch.setattr(FakeBlendshapes, "opened", 0)
+    monkeypatch.setattr(FakeBlendshapes, "closed", 0)
+    rows = [row for row, *_ in CASES]
+    done = blendshapes(rows, WITH, monkeypatch)
+    scores, landmarks = done["blendshapes"], aligned(rows)["align", "landmarks"]
+    assert scores.shape == (len(rows), len(BLENDSHAPES)) and scores.dtype == np.float32
+    ok = np.array([state == "ok" for *_, state in CASES])
+    assert np.isnan(scores[~ok]).all()
+    np.testing.assert_array_equal(scores[ok, 0], landmarks[ok, 0, 0])
+    assert (FakeBlendshapes.opened, FakeBlendshapes.closed) == (1, 1)
+    # Everything else is as it is without them.
+    assert done["expressions"].equals(blendshapes(rows, WITHOUT, monkeypatch)["expressions"])
+
+
+@pytest.mark.parametrize("chosen", [WITHOUT, None])
+def test_without_a_network_there_are_no_columns(chosen: ResolvedModel | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeBlendshapes, "opened", 0)
+    scores = blendshapes([{}, {"state": "no_face"}], chosen, monkeypatch)["blendshapes"]
+    assert scores.shape == (2, 0) and scores.dtype == np.float32
+    assert FakeBlendshapes.opened == 0
+
+
+@pytest.mark.parametrize(("chosen", "width"), [(WITH, 52), (WITHOUT, 0)])
+def test_a_segment_without_faces_is_as_wide_as_the_others(
+    chosen: ResolvedModel, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = blendshapes([], chosen, monkeypatch)["blendshapes"]
+    assert scores.shape == (0, width) and scores.dtype == np.float32

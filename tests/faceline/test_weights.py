@@ -95,6 +95,30 @@ def test_missing_weights_are_one_line_with_the_cure(tmp_path: Path) -> None:
     assert str(tmp_path) in text
 
 
+def test_an_optional_role_may_stay_empty_and_says_so(tmp_path: Path) -> None:
+    nothing = resolve("blendshapes", folder=tmp_path)
+    assert (nothing.name, nothing.sha256, nothing.absent, nothing.source) == ("none", "", True, "absent")
+    nothing.check_unchanged()
+    assert pickle.loads(pickle.dumps(nothing)) == nothing  # noqa: S301
+    with pytest.raises(ModelError) as caught:
+        resolve("blendshapes", "face_landmarker", tmp_path)
+    text = str(caught.value)
+    assert "\n" not in text and "faceline models fetch face_landmarker" in text and str(tmp_path) in text
+    (tmp_path / "face_landmarker.task").write_bytes(b"weights")
+    for choice in ("auto", "face_landmarker"):
+        model = resolve("blendshapes", choice, tmp_path)
+        assert (model.name, model.absent) == ("face_landmarker", False)
+        assert model.sha256 == hashlib.sha256(b"weights").hexdigest()
+    off = resolve("blendshapes", "none", tmp_path)
+    assert (off.name, off.sha256, off.absent, off.source) == ("none", "", True, "switched off")
+
+
+def test_no_other_role_can_be_left_empty(tmp_path: Path) -> None:
+    for role in set(ROLES) - {"blendshapes"}:
+        with pytest.raises(UsageError, match="unknown"):
+            resolve(role, "none", tmp_path)
+
+
 def test_misspelt_names_are_answered_with_the_nearest() -> None:
     with pytest.raises(UsageError, match="did you mean 'vggface2'"):
         resolve("identity", "vgface2")
@@ -129,8 +153,7 @@ def test_resolving_never_opens_a_connection(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr("socket.socket.connect", refuse)
     for role in ROLES:
-        if role != "blendshapes":
-            resolve(role)
+        resolve(role)
     list_models()
 
 

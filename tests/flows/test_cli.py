@@ -213,7 +213,7 @@ def test_models_lists_what_is_here(line: Line, tmp_path: Path, capsys: pytest.Ca
     assert main(["models", f"models.folder={tmp_path}"]) == 0
     out = capsys.readouterr().out
     assert "mtcnn" in out
-    assert "faceline models fetch face_landmarker" in out
+    assert "face_landmarker: optional, without it no blendshapes; run 'faceline models fetch face_landmarker'" in out
     assert main(["models", "fetch", "vgface2"]) == 2
     assert "did you mean 'vggface2'" in capsys.readouterr().err
     assert main(["models", "fetch"]) == 2
