@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from faceline.report.page import departures, p_words
+from faceline.report.words import departures, p_words
 from faceline.report.stage import REPORT, ReportParams
 from faceline.stage import MemoryInputs, Runtime, collect
 from tests.faceline.report import factory
