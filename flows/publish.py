@@ -106,7 +106,7 @@ def events_table(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "end": timecode(event["end_s"]),
             "score": _rounded(event["score"], 2),
             "p_value": _rounded(event["p_value"], 4),
-            "expected_false": _rounded(event["expected_false"], 3),
+            "expected_false": _rounded(event["expected_false"], 4),
             "survival": _rounded(event["survival"], 2),
             "quality": _rounded(event["quality"], 2),
             "what": event.get("drivers") or event["top_features"] or "",

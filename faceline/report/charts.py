@@ -21,7 +21,8 @@ from faceline.timeline import timecode
 
 WIDTH, HEIGHT = 1000.0, 100.0
 _LABELLED_EVENTS = 30
-_NEAR_PERCENT = 4.5
+_NEAR_PERCENT = 6.5
+"""Numbers closer than this would lie on each other on a narrow screen."""
 
 
 @dataclass(frozen=True)

@@ -14,19 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from faceline.report.charts import HEIGHT, WIDTH, Band, Chart, Tick
+from faceline.report.findings import floats
 from faceline.report.words import number_words
 
 SHOWN = 15
 """Trials that are listed at first sight; the others unfold."""
 
 OBJECTIVE = "objective"
-
-PART_WORDS = {
-    "injection": "planted anomalies found",
-    "stability": "agreement of two halves",
-    "agreement": "agreement with other trials",
-}
-"""The label-free parts of the objective, in words."""
 
 STRATEGY_WORDS = {
     "chosen": "as chosen here",
@@ -82,18 +76,13 @@ def leaderboard_of(trials: pa.Table, comparison: pa.Table, person: int) -> Leade
     return Leaderboard(rows, parts, strategies)
 
 
-def part_words(part: str) -> str:
-    """A part of the objective, or the objective, in words."""
-    return PART_WORDS.get(part, part.replace("_", " "))
-
-
 def series_of(board: Leaderboard) -> list[tuple[str, np.ndarray]]:
     """The objective and its parts over the trials with a rank, best first, as (label, values); NaN where missing."""
     ranked = [row for row in board.rows if _finite(row[OBJECTIVE])]
-    return [
-        (part_words(name), np.array([math.nan if row[name] is None else row[name] for row in ranked], dtype=np.float64))
-        for name in (OBJECTIVE, *board.parts)
-    ]
+    table = pa.table(
+        {name: pa.array([row[name] for row in ranked], pa.float64()) for name in (OBJECTIVE, *board.parts)}
+    )
+    return [(name.replace("_", " "), floats(table, name)) for name in table.column_names]
 
 
 def limits_of(values: np.ndarray) -> tuple[float, float]:

@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 from faceline.report import leaderboard, words
 from faceline.report.charts import HEIGHT, WIDTH, PersonCharts, TimeAxis, presence_bars
 from faceline.report.findings import NO_FACE, Findings, face_keys, floats
-from faceline.report.leaderboard import part_words
 from faceline.report.measures import label_of
 from faceline.report.pictures import data_uri, person_folder
 from faceline.report.reasons import left_out
@@ -125,6 +124,8 @@ class _Context:
         self.found = [event for event in self.events if not event["explained"]]
         self.aside = [event for event in self.events if event["explained"]]
         self.top = self.found[:top_events]
+        self.markers = self.axis.markers(self.events)
+        self.person_of = {event["rank"]: event["person"] for event in self.events}
         self.verdicts = {row["person"]: row for row in findings.verdicts.to_pylist()}
         # An hour's lines for twelve persons must not make the file slow to open.
         self.bins = max(150, min(700, _LINE_POINTS // (2 * 14 * max(len(drawn), 1))))
@@ -160,7 +161,7 @@ class _Context:
             "aside_count": len(self.aside),
             "top": [self._card(event) for event in self.top],
             "lanes": self._lanes(),
-            "markers": self.axis.markers(self.events),
+            "markers": self.markers,
             "persons": [self._person(row) for row in findings.people.to_pylist()],
             "missing": self._missing(),
             "plots": self.plots,
@@ -247,13 +248,21 @@ class _Context:
         people: list[int | None] = [*self.findings.persons]
         if self.findings.faces_of(None).num_rows:
             people.append(None)
+        row_of = {person: row for row, person in enumerate(people)}
+        # From its number above all lanes, a line leads to the lane that a moment lies in.
+        stems = [(10 * marker.at_percent, row_of[self.person_of[marker.rank]], marker.aside) for marker in self.markers]
         return [
             {
                 "person": person,
                 "bars": presence_bars(self.findings, person, self.axis),
                 "bands": self.axis.bands([event for event in self.events if event["person"] == person]),
+                "stems": [
+                    (round(x, 2), 0 if last == row else int(HEIGHT) + 8, aside)
+                    for x, last, aside in stems
+                    if last >= row
+                ],
             }
-            for person in people
+            for row, person in enumerate(people)
         ]
 
     def _missing(self) -> list[dict[str, Any]]:
@@ -314,6 +323,5 @@ def _environment() -> Any:
         p_words=words.p_words,
         expected=words.expected_words,
         survival=words.survival_words,
-        part=part_words,
     )
     return environment

@@ -99,9 +99,9 @@ def _event_line(event: dict[str, Any]) -> str:
 def _explained_line(flags: list[str | None]) -> str:
     """One line for all moments that are not listed since something beside expression explains them."""
     causes = sorted({cause.strip() for text in flags for cause in _one_line(text or "").split(",")} - {""})
-    by = f" by {', '.join(causes)}" if causes else ""
-    what = "further moment is" if len(flags) == 1 else "further moments are"
-    return f"{len(flags)} {what} explained{by}, and not counted; see 'events.csv'"
+    by = f" ({', '.join(causes)})" if causes else ""
+    what = "moment is" if len(flags) == 1 else "moments are"
+    return f"{len(flags)} {what} explained{by} and not counted; see 'events.csv'"
 
 
 def _p(p_value: float | None) -> str:
