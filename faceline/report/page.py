@@ -134,6 +134,7 @@ class _Context:
         findings = self.findings
         unknown = findings.faces_of(None)
         faces = findings.faces
+        unjudged = [person for person, row in self.verdicts.items() if row["state"] == words.INSUFFICIENT]
         return {
             "footage": {"name": "", "sha256": "", **(self.facts.get("footage") or {})},
             "version": self.facts.get("faceline", ""),
@@ -155,7 +156,8 @@ class _Context:
                 round(WIDTH * self.axis.fraction(t), 2) for t in findings.facts["damaged_at_s"].drop_null().to_pylist()
             ],
             # With nobody judged, "no moment" is no finding but a lack of footage.
-            "judged": any(row["state"] != words.INSUFFICIENT for row in self.verdicts.values()),
+            "judged": len(unjudged) < len(self.verdicts),
+            "unjudged": unjudged,
             "found": self.found,
             "aside": [self._row(event, anchor=True) for event in self.aside[:_LISTED_EVENTS]],
             "aside_count": len(self.aside),

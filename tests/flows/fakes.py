@@ -121,4 +121,5 @@ def fake_finish(job: Any, outcomes: Mapping[str, Any], records: Sequence[Any], s
         "p_value": 0.01, "expected_false": 0.02, "survival": 0.8, "quality": 0.9, "flags": "", "explained": False,
         "top_features": "mouth opening +5.2",
     }  # fmt: skip
-    return Finished(run, "Time of top 1 anomaly:\n- 00:00:01.500  person 1  p=0.010  mouth opening", [event])
+    summary = "Time of top 1 anomaly:\n- 00:00:01.500  person 1  p=0.010  mouth opening"
+    return Finished(run, summary, [event], "### Person 1\n")

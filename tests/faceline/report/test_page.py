@@ -348,6 +348,17 @@ def test_verdicts_are_told_person_by_person() -> None:
     assert "Insufficient data: too few usable faces. Nothing was judged" in Page(lonely).text
 
 
+def test_who_was_not_judged_is_said_at_the_top() -> None:
+    inputs = factory.make(replace(SCRIPT, events=()))
+    verdicts = inputs.table("gridsearch", "verdicts").to_pylist()
+    verdicts[1] |= {"state": "insufficient data", "reason": "15 s <b>are</b> too little", "threshold": None}
+    payloads = {**inputs.payloads, ("gridsearch", "verdicts"): pa.Table.from_pylist(verdicts, factory.VERDICTS)}
+    html = _html(MemoryInputs(payloads, facts=inputs.facts))
+    text = Page(html).text
+    assert "usual for who was judged in this footage. Not judged, for too little usable footage: person 2." in text
+    assert "Insufficient data: 15 s <b>are</b> too little. Nothing was judged" in text
+
+
 def test_the_faces_of_a_person_are_accounted_for(page: Page) -> None:
     tallies = re.findall(r"([\d,]+) faces = ([\d,]+) with a score((?: \+ [\d,]+ [a-z ]+?)*)(?= How)", page.text)
     assert len(tallies) == 2
