@@ -60,13 +60,19 @@ class Publisher:
             unless_it_fails(update_progress_artifact, artifact_id=self._progress, progress=percent)
 
     def finished(self, finished: Finished) -> None:
-        """Publish the top events as a table, and the run's summary."""
+        """Publish the top events as a table, the leaderboard of the trials, and the run's summary."""
         name = one_line(self._job.footage.name)
         unless_it_fails(
             create_table_artifact,
             table=events_table(finished.events),
             key=f"top-events-{self._place}",
             description=f"Moments of {name} that are atypical for the person in this footage; leads for a human.",
+        )
+        unless_it_fails(
+            create_markdown_artifact,
+            markdown=finished.leaderboard or "No trial was run.",
+            key=f"leaderboard-{self._place}",
+            description=f"How the models for {name} were chosen: trials by rank, and what choosing is worth.",
         )
         unless_it_fails(
             create_markdown_artifact,
@@ -89,7 +95,8 @@ def one_line(text: str) -> str:
 
 
 def events_table(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The most unusual events as rows for the UI."""
+    """The most unusual events as rows for the UI; those that something beside expression explains come last."""
+    events = sorted(events, key=lambda event: (bool(event["explained"]), event["rank"]))
     return [
         {
             "rank": event["rank"],
@@ -99,8 +106,12 @@ def events_table(events: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "end": timecode(event["end_s"]),
             "score": _rounded(event["score"], 2),
             "p_value": _rounded(event["p_value"], 4),
+            "expected_false": _rounded(event["expected_false"], 4),
+            "survival": _rounded(event["survival"], 2),
             "quality": _rounded(event["quality"], 2),
-            "what": event["top_features"] or "",
+            "what": event.get("drivers") or event["top_features"] or "",
+            "also changed": event["flags"] or "",
+            "explained": "explained, not counted" if event["explained"] else "",
         }
         for event in events[:MOST_ROWS]
     ]

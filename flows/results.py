@@ -23,12 +23,15 @@ class Finished:
     Attributes:
         run: content of ``run.json``.
         summary: closing lines for the console.
-        events: the events, most unusual first, as rows of the stage gridsearch.
+        events: the events, most unusual first, as rows of the stage gridsearch, each with ``drivers``: what departed,
+            in words. Those that something beside expression explains come last.
+        leaderboard: every person's trials by rank, as Markdown.
     """
 
     run: Mapping[str, Any]
     summary: str
     events: Sequence[Mapping[str, Any]]
+    leaderboard: str = ""
 
     @property
     def states(self) -> str:
@@ -44,16 +47,18 @@ def finish(job: Job, outcomes: Mapping[str, StageOutcome], records: Sequence[Rec
         ArtifactError: an artifact turns out damaged; it has been set aside.
         FacelineError: the folder cannot be written.
     """
+    from faceline.report.leaderboard_text import leaderboard_markdown
     from faceline.report.results import write_results
-    from faceline.report.summary import console_summary
+    from faceline.report.summary import console_summary, event_rows
 
     report = next(node for node in job.pipeline.nodes.values() if node.stage.name == "report")
     inputs = stored_inputs(job, report.stage, outcomes)
     files = dict(Store(job.pipeline.store).read(outcomes[report.name].ref).files("files"))
     run = write_results(job.output, files, inputs, run_facts(job, records, seconds))
     top = getattr(report.params, "top_events", 10)
-    events = inputs.table("gridsearch", "events").sort_by("rank").to_pylist()
-    return Finished(run, console_summary(inputs, min(top, 10)), events)
+    trials, comparison = inputs.table("gridsearch", "trials"), inputs.table("gridsearch", "comparison")
+    leaderboard = leaderboard_markdown(trials, comparison)
+    return Finished(run, console_summary(inputs, min(top, 10)), event_rows(inputs), leaderboard)
 
 
 def stored_inputs(job: Job, stage: Stage, outcomes: Mapping[str, StageOutcome]) -> StoredInputs:

@@ -103,8 +103,11 @@ def persons_by_place(centres_px: Mapping[int, tuple[float, float]], truth: Truth
 
 
 def read_results(folder: Path, truth: Truth) -> list[FoundEvent]:
-    """The events of a results folder (``events.csv`` and the persons' tables), with the truth's person numbers."""
-    events = _rows(folder / "events.csv")
+    """The events of a results folder (``events.csv`` and the persons' tables), with the truth's person numbers.
+
+    Those that something beside expression explains do not count, as in the report.
+    """
+    events = [row for row in _rows(folder / "events.csv") if row.get("explained") != "true"]
     centres: dict[int, tuple[float, float]] = {}
     for person in {int(row["person"]) for row in events}:
         faces = _rows(folder / f"anomaly_detection_results_person_{person}.csv")

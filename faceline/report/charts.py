@@ -21,7 +21,8 @@ from faceline.timeline import timecode
 
 WIDTH, HEIGHT = 1000.0, 100.0
 _LABELLED_EVENTS = 30
-_NEAR_PERCENT = 4.5
+_NEAR_PERCENT = 6.5
+"""Numbers closer than this would lie on each other on a narrow screen."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,16 @@ class Tick:
 
 @dataclass(frozen=True)
 class Band:
-    """A shaded stretch of time (an event): in units of the drawing area, with the rank and a text for pointers."""
+    """A shaded stretch of time (an event): in units of the drawing area, with the rank and a text for pointers.
+
+    ``aside``: something beside expression explains it.
+    """
 
     x: float
     width: float
     rank: int
     title: str
+    aside: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,7 @@ class Marker:
     at_percent: float
     rank: int
     lane: int
+    aside: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,18 +121,21 @@ class TimeAxis:
             left, right = self.fraction(event["start_s"]) * WIDTH, self.fraction(event["end_s"]) * WIDTH
             pad = max(0.0, 3.0 - (right - left)) / 2
             title = f"event {event['rank']}, {timecode(event['peak_s'])}, person {event['person']}"
-            bands.append(Band(_coordinate(left - pad), _coordinate(right - left + 2 * pad), event["rank"], title))
+            if event["explained"]:
+                title += f", explained by {event['flags'] or 'something beside expression'}"
+            x, width = _coordinate(left - pad), _coordinate(right - left + 2 * pad)
+            bands.append(Band(x, width, event["rank"], title, event["explained"]))
         return tuple(bands)
 
     def markers(self, events: Sequence[dict[str, Any]]) -> tuple[Marker, ...]:
         """Numbers of the most unusual events, neighbours one above the other, at most three high."""
         placed: list[Marker] = []
-        for event in sorted(events, key=lambda event: event["rank"])[:_LABELLED_EVENTS]:
+        for event in sorted(events, key=lambda event: (event["explained"], event["rank"]))[:_LABELLED_EVENTS]:
             at = min(max(_percent(self.fraction(event["peak_s"])), 0.0), 100.0)
             taken = {marker.lane for marker in placed if abs(marker.at_percent - at) < _NEAR_PERCENT}
             lane = next((lane for lane in range(3) if lane not in taken), None)
             if lane is not None:
-                placed.append(Marker(at, event["rank"], lane))
+                placed.append(Marker(at, event["rank"], lane, event["explained"]))
         return tuple(sorted(placed, key=lambda marker: marker.at_percent))
 
 

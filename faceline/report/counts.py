@@ -17,12 +17,14 @@ def compute_counts(inputs: Inputs) -> dict[str, int]:
 
     Returns:
         ``sampled`` frames, ``frames_with_face``, ``faces``, ``tracks`` (with at least one face), ``persons``,
-        ``unknown_faces`` (faces of no person), ``events``.
+        ``unknown_faces`` (faces of no person), ``events`` (moments that count), ``explained`` (further moments, which
+        something beside expression explains).
     """
     aligned = inputs.table("align", "faces", ("segment", "face", "frame", "state"))
     faces = aligned.filter(pc.fill_null(pc.not_equal(aligned["state"], NO_FACE), True))
     persons = inputs.table("cluster", "persons", ("segment", "face", "track", "person"))
     persons = persons.take(positions(face_keys(faces), face_keys(persons)))
+    explained = pc.sum(inputs.table("gridsearch", "events", ("explained",))["explained"]).as_py() or 0
     return {
         "sampled": inputs.table("sample", "frames", ("frame",)).num_rows,
         "frames_with_face": _distinct(faces["frame"]),
@@ -30,7 +32,8 @@ def compute_counts(inputs: Inputs) -> dict[str, int]:
         "tracks": _distinct(persons["track"]),
         "persons": inputs.table("cluster", "people", ("person",)).num_rows,
         "unknown_faces": persons["person"].null_count,
-        "events": inputs.table("gridsearch", "events", ("event",)).num_rows,
+        "events": inputs.table("gridsearch", "events", ("event",)).num_rows - explained,
+        "explained": explained,
     }
 
 

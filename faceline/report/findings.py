@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from faceline.report.reasons import masks_of, score_reasons
 from faceline.stage import Inputs
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -63,10 +65,15 @@ class Findings:
             frame, time_s, ordinal`` (position of the frame among the sampled ones), ``track`` (footage-wide),
             ``person`` (null = unknown), boxes in upright frame pixels, pose,
             quality, emotions, measures, ``comp_1`` …, ``score_<model>`` …, ``score, threshold, is_anomaly, event``, and
-            the reasons ``state, embed_state, emotion_state, measures_state``. Missing is null or NaN.
+            the reasons ``state, embed_state, emotion_state, measures_state``, and ``reason``, why there is no score.
+            Missing is null or NaN.
         people: one row per person.
-        events: all events, the most unusual first.
+        events: all events: those that count, the most unusual first, then those that something beside expression
+            explains.
+        drivers: one row per event and measure that departs in it.
+        verdicts: one row per person: what was found, or why nothing could be.
         trials: one row per person and trial.
+        comparison: per person, how well ways to choose among the trials find planted anomalies.
         measures: names of the expression measures among ``faces``' columns.
         components: ``comp_1`` … ``comp_k``.
         scores: ``score_<model>`` …
@@ -77,7 +84,10 @@ class Findings:
     faces: pa.Table
     people: pa.Table
     events: pa.Table
+    drivers: pa.Table
+    verdicts: pa.Table
     trials: pa.Table
+    comparison: pa.Table
     measures: tuple[str, ...]
     components: tuple[str, ...]
     scores: tuple[str, ...]
@@ -106,8 +116,16 @@ class Findings:
         return self.faces.filter(pc.is_null(column) if person is None else pc.equal(column, person))
 
     def events_of(self, person: int) -> pa.Table:
-        """The events of one person, the most unusual first."""
+        """The events of one person, in the order of `events`."""
         return self.events.filter(pc.equal(self.events["person"], person))
+
+    @cached_property
+    def drivers_of(self) -> dict[int, list[dict[str, Any]]]:
+        """The rows of `drivers` by event, in their order."""
+        rows: dict[int, list[dict[str, Any]]] = {}
+        for row in self.drivers.sort_by([("event", "ascending"), ("order", "ascending")]).to_pylist():
+            rows.setdefault(row["event"], []).append(row)
+        return rows
 
 
 def load(inputs: Inputs) -> Findings:
@@ -140,6 +158,7 @@ def load(inputs: Inputs) -> Findings:
     # What was not scored is not known to be usual.
     is_anomaly = pc.if_else(pc.is_finite(faces["score"]), scored["is_anomaly"].take(at), None)
     faces = faces.append_column("is_anomaly", is_anomaly)
+    faces = faces.append_column("reason", score_reasons(faces, masks_of(inputs.facts)))
 
     order = [(name, "ascending") for name in ("time_s", "frame", "track", "segment", "face")]
     return Findings(
@@ -147,12 +166,20 @@ def load(inputs: Inputs) -> Findings:
         facts=inputs.table("sample", "facts").sort_by("segment"),
         faces=faces.sort_by(order).combine_chunks(),
         people=inputs.table("cluster", "people").sort_by("person"),
-        events=inputs.table("gridsearch", "events").sort_by([("rank", "ascending"), ("event", "ascending")]),
+        events=ranked(inputs.table("gridsearch", "events")),
+        drivers=inputs.table("gridsearch", "drivers"),
+        verdicts=inputs.table("gridsearch", "verdicts").sort_by("person"),
         trials=inputs.table("gridsearch", "trials"),
+        comparison=inputs.table("gridsearch", "comparison"),
         measures=measures,
         components=components,
         scores=scores,
     )
+
+
+def ranked(events: pa.Table) -> pa.Table:
+    """Events by rank; what something beside expression explains stands behind all others, whatever its rank."""
+    return events.sort_by([("explained", "ascending"), ("rank", "ascending"), ("event", "ascending")])
 
 
 def _append(left: pa.Table, right: pa.Table) -> pa.Table:

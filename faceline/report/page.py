@@ -5,34 +5,30 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
+from faceline.report import leaderboard, words
 from faceline.report.charts import HEIGHT, WIDTH, PersonCharts, TimeAxis, presence_bars
 from faceline.report.findings import NO_FACE, Findings, face_keys, floats
 from faceline.report.measures import label_of
 from faceline.report.pictures import data_uri, person_folder
+from faceline.report.reasons import left_out
 from faceline.timeline import timecode
 
 PICTURE_PX = 132
 SMALL_PX = 72
 UNKNOWN_SHOWN = 12
 _LISTED_EVENTS = 100
-_LISTED_TRIALS = 12
+_CARD_DRIVERS, _ROW_DRIVERS = 4, 3
 _LINE_POINTS = 24_000
 """Points of all drawn lines together, of which the file's size follows."""
 
-_TRIAL_COLUMNS = {
-    *("trial", "model", "features", "window_s", "params", "person", "rows", "scored", "state"),
-    *("objective", "rank", "chosen"),
-}
 _ROLES = {"detector": "finds faces", "landmarks": "478 landmarks", "emotion": "emotions", "identity": "who is who"}
 
 
@@ -70,6 +66,7 @@ def render(
     crops: Mapping[int, bytes],
     thumbnails: Sequence[str | None],
     plots: Sequence[str],
+    undrawn: Mapping[int, Sequence[str]],
     drawn: Sequence[int],
     top_events: int,
 ) -> bytes:
@@ -82,10 +79,11 @@ def render(
         crops: pictures (JPEG) by key.
         thumbnails: path of each event's picture in the results folder.
         plots: file names in ``plots/``.
+        undrawn: per person, the kinds of plots that were left out since there is nothing to draw.
         drawn: the persons whose charts are drawn.
         top_events: how many events get a card.
     """
-    context = _Context(findings, facts, span, crops, thumbnails, plots, drawn, top_events)
+    context = _Context(findings, facts, span, crops, thumbnails, plots, undrawn, drawn, top_events)
     template = _environment().get_template("report.html.j2")
     script = _resource("report.js")
     style = _resource("report.css")
@@ -106,6 +104,7 @@ class _Context:
         crops: Mapping[int, bytes],
         thumbnails: Sequence[str | None],
         plots: Sequence[str],
+        undrawn: Mapping[int, Sequence[str]],
         drawn: Sequence[int],
         top_events: int,
     ) -> None:
@@ -114,6 +113,7 @@ class _Context:
         self.axis = TimeAxis(*span)
         self.crops = crops
         self.plots = plots
+        self.undrawn = undrawn
         self.drawn = drawn
         self.usual = usual_faces(findings)
         keys = face_keys(findings.events)
@@ -121,7 +121,12 @@ class _Context:
             {**event, "key": int(key), "file": file}
             for event, key, file in zip(findings.events.to_pylist(), keys, thumbnails, strict=True)
         ]
-        self.top = self.events[:top_events]
+        self.found = [event for event in self.events if not event["explained"]]
+        self.aside = [event for event in self.events if event["explained"]]
+        self.top = self.found[:top_events]
+        self.markers = self.axis.markers(self.events)
+        self.person_of = {event["rank"]: event["person"] for event in self.events}
+        self.verdicts = {row["person"]: row for row in findings.verdicts.to_pylist()}
         # An hour's lines for twelve persons must not make the file slow to open.
         self.bins = max(150, min(700, _LINE_POINTS // (2 * 14 * max(len(drawn), 1))))
 
@@ -129,6 +134,7 @@ class _Context:
         findings = self.findings
         unknown = findings.faces_of(None)
         faces = findings.faces
+        unjudged = [person for person, row in self.verdicts.items() if row["state"] == words.INSUFFICIENT]
         return {
             "footage": {"name": "", "sha256": "", **(self.facts.get("footage") or {})},
             "version": self.facts.get("faceline", ""),
@@ -149,12 +155,15 @@ class _Context:
             "torn": [
                 round(WIDTH * self.axis.fraction(t), 2) for t in findings.facts["damaged_at_s"].drop_null().to_pylist()
             ],
-            # Without a threshold for anybody, "no moment" is no finding but a lack of footage.
-            "judged": bool(pc.any(pc.is_finite(faces["threshold"].drop_null())).as_py()),
-            "events": self.events,
+            # With nobody judged, "no moment" is no finding but a lack of footage.
+            "judged": len(unjudged) < len(self.verdicts),
+            "unjudged": unjudged,
+            "found": self.found,
+            "aside": [self._row(event, anchor=True) for event in self.aside[:_LISTED_EVENTS]],
+            "aside_count": len(self.aside),
             "top": [self._card(event) for event in self.top],
             "lanes": self._lanes(),
-            "markers": self.axis.markers(self.events),
+            "markers": self.markers,
             "persons": [self._person(row) for row in findings.people.to_pylist()],
             "missing": self._missing(),
             "plots": self.plots,
@@ -166,14 +175,27 @@ class _Context:
         axis, chart = rows.around(event)
         return {
             **event,
-            "flags": event.get("flags") or "",
+            "flags": event["flags"] or "",
             "picture": self._picture(event["key"], PICTURE_PX),
             "usual": self._picture(self.usual.get(person), PICTURE_PX),
-            "departures": departures(event["top_features"]),
+            "drivers": self._drivers(event, _CARD_DRIVERS),
             "axis": axis,
             "chart": chart,
             "bands": axis.bands([event]),
         }
+
+    def _row(self, event: dict[str, Any], *, anchor: bool) -> dict[str, Any]:
+        """An event as a line of a table; with ``anchor``, links to the event lead there."""
+        return {
+            **event,
+            "flags": event["flags"] or "",
+            "picture": self._picture(event["key"], SMALL_PX),
+            "drivers": self._drivers(event, _ROW_DRIVERS),
+            "anchor": anchor,
+        }
+
+    def _drivers(self, event: dict[str, Any], most: int) -> list[dict[str, str]]:
+        return words.driver_parts(self.findings.drivers_of.get(event["event"], ()), event["top_features"], most)
 
     def _charts(self, person: int) -> PersonCharts:
         findings = self.findings
@@ -184,11 +206,11 @@ class _Context:
         number = row["person"]
         charts = self._charts(number)
         key = (row["segment"] << 40) | row["face"] if row["face"] is not None else None
-        shown = {event["rank"] for event in self.top}
+        shown = {event["rank"] for event in (*self.top, *self.aside[:_LISTED_EVENTS])}
         details: dict[str, Any] = {}
         if number in self.drawn:
             details = {"score": charts.score(), "emotions": charts.emotions(), "measures": charts.measures()}
-        scored = np.isfinite(floats(charts.faces, "score"))
+        verdict = self.verdicts[number]
         return {
             **row,
             "portrait": self._picture(key, PICTURE_PX),
@@ -196,59 +218,53 @@ class _Context:
             "charts": details,
             "bands": self.axis.bands(charts.events),
             "markers": self.axis.markers(charts.events),
-            "events": [
-                {
-                    **event,
-                    "flags": event.get("flags") or "",
-                    "picture": self._picture(event["key"], SMALL_PX),
-                    "departures": departures(event["top_features"]),
-                    "anchor": event["rank"] not in shown,
-                }
-                for event in charts.events[:_LISTED_EVENTS]
-            ],
+            "events": [self._row(e, anchor=e["rank"] not in shown) for e in charts.events[:_LISTED_EVENTS]],
             "event_count": len(charts.events),
-            "scored": int(scored.sum()),
+            "verdict": {
+                **verdict,
+                "words": words.verdict_words(verdict),
+                "unsupported": words.unsupported_words(verdict["unsupported"]),
+            },
+            "faces": charts.faces.num_rows,
+            "scored": int(np.isfinite(floats(charts.faces, "score")).sum()),
+            "left_out": left_out(charts.faces),
             "csv": f"anomaly_detection_results_person_{number}.csv",
             "folder": person_folder(number),
             "plots": [name for name in self.plots if name.startswith(f"person_{number}_")],
+            "undrawn": self.undrawn.get(number, ()),
             "trials": self._trials(number),
         }
 
     def _trials(self, person: int) -> dict[str, Any]:
-        trials = self.findings.trials
-        trials = trials.filter(pc.equal(trials["person"], person)).sort_by(
-            [("chosen", "descending"), ("rank", "ascending"), ("trial", "ascending")]
-        )
-        parts = [
-            name
-            for name in trials.column_names
-            if name not in _TRIAL_COLUMNS and pa.types.is_floating(trials.schema.field(name).type)
-        ]
-        rows = trials.to_pylist()
-        masked = [
-            (label_of(name.removeprefix("masked_")), rows[0][name])
-            for name in trials.column_names
-            if name.startswith("masked_") and rows and rows[0][name]
-        ]
+        board = leaderboard.leaderboard_of(self.findings.trials, self.findings.comparison, person)
         return {
-            "parts": parts,
-            "rows": rows[:_LISTED_TRIALS],
-            "count": len(rows),
-            "chosen": sum(bool(row["chosen"]) for row in rows),
-            "masked": masked,
+            "board": board,
+            "first": board.rows[: leaderboard.SHOWN],
+            "rest": board.rows[leaderboard.SHOWN :],
+            "charts": leaderboard.charts_of(board) if board.measured else [],
+            "bands": leaderboard.bands_of(board),
+            "ticks": leaderboard.ticks_of(board) if board.measured else (),
         }
 
     def _lanes(self) -> list[dict[str, Any]]:
         people: list[int | None] = [*self.findings.persons]
         if self.findings.faces_of(None).num_rows:
             people.append(None)
+        row_of = {person: row for row, person in enumerate(people)}
+        # From its number above all lanes, a line leads to the lane that a moment lies in.
+        stems = [(10 * marker.at_percent, row_of[self.person_of[marker.rank]], marker.aside) for marker in self.markers]
         return [
             {
                 "person": person,
                 "bars": presence_bars(self.findings, person, self.axis),
                 "bands": self.axis.bands([event for event in self.events if event["person"] == person]),
+                "stems": [
+                    (round(x, 2), 0 if last == row else int(HEIGHT) + 8, aside)
+                    for x, last, aside in stems
+                    if last >= row
+                ],
             }
-            for person in people
+            for row, person in enumerate(people)
         ]
 
     def _missing(self) -> list[dict[str, Any]]:
@@ -264,8 +280,8 @@ class _Context:
             for entry in pc.value_counts(self.findings.faces[column]).to_pylist():
                 reason = entry["values"]
                 if reason not in good.get(column, {"ok"}):
-                    words = "not stated" if reason is None else label_of(reason)
-                    rows.append({"what": what, "reason": words, "count": entry["counts"]})
+                    why = "not stated" if reason is None else label_of(reason)
+                    rows.append({"what": what, "reason": why, "count": entry["counts"]})
         return sorted(rows, key=lambda row: (row["what"], -row["count"], row["reason"]))
 
     def _models(self) -> list[dict[str, Any]]:
@@ -288,37 +304,6 @@ class _Context:
         return data_uri(jpeg, side_px) if jpeg else None
 
 
-def departures(top_features: str | None) -> list[dict[str, str]]:
-    """``"mouth opening +5.2, fear +3.1"`` as a list of ``what`` and ``by`` (empty where no number follows).
-
-    What is limited comes as ``≥ +12`` or ``≤ −12``.
-    """
-    found = []
-    for part in (top_features or "").split(","):
-        match = re.fullmatch(r"(.*?)\s*((?:[≥≤] )?[+−-]\d+(?:\.\d+)?)?", part.strip(), re.DOTALL)
-        what, by = (match[1], match[2] or "") if match else (part.strip(), "")
-        if what or by:
-            found.append({"what": what, "by": by.replace("-", "−")})
-    return found
-
-
-def p_words(p_value: float | None) -> str:
-    """A p-value for people: ``p = 0.002``; ``p < 0.001`` below that; what is not known is said."""
-    if p_value is None or not math.isfinite(p_value):
-        return "p not known"
-    return "p < 0.001" if p_value < 0.0005 else f"p = {p_value:.3f}"
-
-
-def _number(value: float | None, digits: int = 2) -> str:
-    if value is None or not math.isfinite(value):
-        return "–"
-    return f"{value:.{digits}f}".replace("-", "−")
-
-
-def _seconds(value: float | None) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:.3f}".rstrip("0").rstrip(".") + " s"
-
-
 def _resource(name: str) -> str:
     return (files("faceline.report") / "templates" / name).read_text("utf-8")
 
@@ -333,5 +318,12 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(timecode=timecode, number=_number, seconds=_seconds, p_words=p_words, words=label_of)
+    environment.filters.update(
+        timecode=timecode,
+        number=words.number_words,
+        seconds=words.seconds_words,
+        p_words=words.p_words,
+        expected=words.expected_words,
+        survival=words.survival_words,
+    )
     return environment

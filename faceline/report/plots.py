@@ -1,14 +1,11 @@
 """The plots as PNG files, drawn with Matplotlib's Agg canvas; same input, same bytes.
 
 Matplotlib's global state (pyplot, rcParams) is not touched, since several footages may be drawn at once in threads.
-Colours are from Okabe and Ito, "Color Universal Design" (2008), told apart with any colour vision; where many series
-share one axis of time, each has its own strip instead of its own colour.
+Where many series share one axis of time, each has its own strip instead of its own colour.
 """
 
 from __future__ import annotations
 
-import io
-import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -16,20 +13,35 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from faceline.report import series
+from faceline.report import leaderboard_plot, series
+from faceline.report.canvas import (
+    BLUE,
+    GRAY,
+    INK,
+    ORANGE,
+    VERMILLION,
+    figure_of,
+    label,
+    png_of,
+    time_axis,
+    title,
+    words_in,
+)
 from faceline.report.charts import far_above
 from faceline.report.findings import EMOTIONS, Findings, floats, ordinals
+from faceline.report.leaderboard import leaderboard_of
 from faceline.report.measures import label_of, leading_measures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BLUE, ORANGE, VERMILLION, GRAY, INK = "#0072B2", "#E69F00", "#D55E00", "#767676", "#222222"
 BINS = 1200
 """Stretches of time that a drawn line is thinned to: more than a plot has pixels."""
 
-_WIDTH_IN = 11.0
+KINDS = ("score", "emotions", "components", "expression", "trials")
+"""Kinds of plots of a person, in order."""
+
 _LABELLED_EVENTS = 20
 _LABEL_CHARACTERS = 18
 
@@ -46,14 +58,36 @@ def draw(
         dpi: dots per inch of a plot 11 inches wide.
         persons: the persons to draw.
     """
-    yield "overview.png", _png(overview(findings, span), name, dpi)
+    yield "overview.png", png_of(overview(findings, span), name, dpi)
     for person in persons:
         faces, events = findings.faces_of(person), findings.events_of(person)
         frame = _PersonFrame(findings, faces, events, span, person)
-        yield f"person_{person}_score.png", _png(frame.score(), name, dpi)
-        yield f"person_{person}_emotions.png", _png(frame.emotions(), name, dpi)
-        yield f"person_{person}_components.png", _png(frame.components(), name, dpi)
-        yield f"person_{person}_expression.png", _png(frame.expression(), name, dpi)
+        figures = {
+            "score": frame.score,
+            "emotions": frame.emotions,
+            "components": frame.components,
+            "expression": frame.expression,
+            "trials": frame.trials,
+        }
+        for kind in drawable(findings, person):
+            yield f"person_{person}_{kind}.png", png_of(figures[kind](), name, dpi)
+
+
+def drawable(findings: Findings, person: int) -> tuple[str, ...]:
+    """The kinds of a person's plots that have something to show; a stub of a plot would only pass for one."""
+    faces = findings.faces_of(person)
+
+    def any_of(columns: Sequence[str]) -> bool:
+        return any(np.isfinite(floats(faces, column)).any() for column in columns)
+
+    there = {
+        "score": any_of(("score",)),
+        "emotions": any_of(EMOTIONS),
+        "components": any_of(findings.components),
+        "expression": bool(leading_measures(findings, faces, (), most=1)),
+        "trials": leaderboard_of(findings.trials, findings.comparison, person).measured,
+    }
+    return tuple(kind for kind in KINDS if there[kind])
 
 
 def overview(findings: Findings, span: tuple[float, float]) -> Figure:
@@ -64,25 +98,26 @@ def overview(findings: Findings, span: tuple[float, float]) -> Figure:
     unknown = findings.faces_of(None)
     if unknown.num_rows:
         lanes.append(("unknown", unknown, None, GRAY))
-    figure, (axes,) = _figure(1, max(1.7, 0.42 * len(lanes) + 1.2))
-    _title(axes, "Who is seen when, and the events")
+    figure, (axes,) = figure_of(1, max(1.7, 0.42 * len(lanes) + 1.2))
+    title(axes, "Who is seen when, and the events")
     for row, (_, faces, events, colour) in enumerate(lanes):
         stretches = series.presence(floats(faces, "time_s"), ordinals(faces), findings.step_s)
         bars = [(start, max(end - start, 0.0)) for start, end in stretches]
         axes.broken_barh(bars, (row - 0.26, 0.52), facecolors=colour, alpha=0.45, linewidth=0)
         for event in events.to_pylist() if events is not None else []:
-            axes.plot([event["start_s"], event["end_s"]], [row, row], color=VERMILLION, lw=3, solid_capstyle="round")
-            axes.plot(event["peak_s"], row, marker="v", ms=6, color=VERMILLION, mec="white", mew=0.6)
+            hue = GRAY if event["explained"] else VERMILLION
+            axes.plot([event["start_s"], event["end_s"]], [row, row], color=hue, lw=3, solid_capstyle="round")
+            axes.plot(event["peak_s"], row, marker="v", ms=6, color=hue, mec="white", mew=0.6)
             if event["rank"] <= _LABELLED_EVENTS:
-                _label(axes, event["peak_s"], row - 0.3, str(event["rank"]), va="bottom")
+                label(axes, event["peak_s"], row - 0.3, str(event["rank"]), va="bottom")
     for damaged_s in findings.facts["damaged_at_s"].drop_null().to_pylist():
         axes.axvline(damaged_s, color=INK, lw=1.2, ls=":")
-        _label(axes, damaged_s, -0.62, "damaged", va="bottom", ha="left")
+        label(axes, damaged_s, -0.62, "damaged", va="bottom", ha="left")
     axes.set_yticks(range(len(lanes)), [lane[0] for lane in lanes])
     axes.set_ylim(max(len(lanes), 1) - 0.4, -0.85)
     if not lanes:
-        _words(axes, "No faces were found.")
-    _time_axis(axes, span)
+        words_in(axes, "No faces were found.")
+    time_axis(axes, span)
     return figure
 
 
@@ -101,9 +136,9 @@ class _PersonFrame:
         self.ordinal = ordinals(faces)
 
     def score(self) -> Figure:
-        figure, (axes,) = _figure(1, 3.4)
+        figure, (axes,) = figure_of(1, 3.4)
         values = floats(self.faces, "score")
-        _title(axes, f"Person {self.person}: how unusual the expression is")
+        title(axes, f"Person {self.person}: how unusual the expression is")
         self._shade(axes, numbered=True)
         self._line(axes, values, BLUE)
         threshold = floats(self.faces, "threshold")
@@ -118,8 +153,8 @@ class _PersonFrame:
         axes.axhline(0, color=GRAY, lw=0.6)
         axes.set_ylabel("score (MADs above this\nperson's median)", fontsize=9)
         if not len(known):
-            _words(axes, "No face of this person could be scored.")
-        _time_axis(axes, self.span)
+            words_in(axes, "No face of this person could be scored.")
+        time_axis(axes, self.span)
         return figure
 
     def emotions(self) -> Figure:
@@ -134,15 +169,19 @@ class _PersonFrame:
         strips = leading_measures(self.findings, self.faces, self.events, most=8)
         return self._strips("expression measures (MADs from this person's own median)", strips, None)
 
+    def trials(self) -> Figure:
+        board = leaderboard_of(self.findings.trials, self.findings.comparison, self.person)
+        return leaderboard_plot.trials_figure(board, self.person)
+
     def _strips(
         self, what: str, strips: Sequence[tuple[str, np.ndarray]], limits: tuple[float, float] | None
     ) -> Figure:
-        figure, rows = _figure(max(len(strips), 1), max(1.9, 0.72 * len(strips) + 0.9))
-        _title(rows[0], f"Person {self.person}: {what}")
-        for row, (axes, (label, values)) in enumerate(zip(rows, strips, strict=False)):
+        figure, rows = figure_of(max(len(strips), 1), max(1.9, 0.72 * len(strips) + 0.9))
+        title(rows[0], f"Person {self.person}: {what}")
+        for row, (axes, (name, values)) in enumerate(zip(rows, strips, strict=False)):
             self._shade(axes, numbered=row == 0)
             self._line(axes, values, BLUE, fill=limits is not None)
-            words = textwrap.fill(label, _LABEL_CHARACTERS)
+            words = textwrap.fill(name, _LABEL_CHARACTERS)
             axes.text(
                 -0.045, 0.5, words, transform=axes.transAxes, ha="right", va="center", fontsize=9, parse_math=False
             )
@@ -153,11 +192,11 @@ class _PersonFrame:
             else:
                 axes.locator_params(axis="y", nbins=3)
             if not np.isfinite(values).any():
-                _words(axes, "missing")
+                words_in(axes, "missing")
         if not strips:
-            _words(rows[0], "There are none.")
+            words_in(rows[0], "There are none.")
         for axes in rows:
-            _time_axis(axes, self.span, labelled=axes is rows[-1])
+            time_axis(axes, self.span, labelled=axes is rows[-1])
         return figure
 
     def _line(self, axes: Axes, values: np.ndarray, colour: str, fill: bool = False) -> None:
@@ -177,64 +216,7 @@ class _PersonFrame:
         least_s = (self.span[1] - self.span[0]) / 400
         for event in self.events:
             pad_s = max(0.0, least_s - (event["end_s"] - event["start_s"])) / 2
-            axes.axvspan(event["start_s"] - pad_s, event["end_s"] + pad_s, color=ORANGE, alpha=0.35, lw=0)
+            hue = GRAY if event["explained"] else ORANGE
+            axes.axvspan(event["start_s"] - pad_s, event["end_s"] + pad_s, color=hue, alpha=0.35, lw=0)
             if numbered and event["rank"] <= _LABELLED_EVENTS:
-                _label(axes, event["peak_s"], 1.01, str(event["rank"]), va="bottom", above=True)
-
-
-def _figure(rows: int, height_in: float) -> tuple[Figure, list[Axes]]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(_WIDTH_IN, height_in), facecolor="white")
-    # Fixed margins in inches: a layout engine takes longer than all the drawing.
-    figure.subplots_adjust(
-        left=1.75 / _WIDTH_IN,
-        right=1 - 0.75 / _WIDTH_IN,
-        top=1 - 0.5 / height_in,
-        bottom=0.52 / height_in,
-        hspace=0.3,
-    )
-    grid = figure.subplots(rows, 1, sharex=True, squeeze=False)
-    for axes in grid[:, 0]:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(GRAY)
-        axes.tick_params(colors=INK, labelsize=9)
-    return figure, list(grid[:, 0])
-
-
-def _time_axis(axes: Axes, span: tuple[float, float], *, labelled: bool = True) -> None:
-    start_s, end_s = span
-    ticks = series.time_ticks(start_s, end_s, most=12)
-    step_s = ticks[1] - ticks[0] if len(ticks) > 1 else math.inf
-    axes.set_xticks(ticks, [series.tick_label(tick, step_s) for tick in ticks])
-    pad_s = max((end_s - start_s) * 0.005, 1e-3)
-    axes.set_xlim(start_s - pad_s, end_s + pad_s)
-    if labelled:
-        axes.set_xlabel("time in the footage (mm:ss)", fontsize=9)
-
-
-def _title(axes: Axes, words: str) -> None:
-    axes.set_title(words, loc="left", fontsize=12, color=INK, pad=14)
-
-
-def _label(axes: Axes, x: float, y: float, words: str, *, va: str, ha: str = "center", above: bool = False) -> None:
-    """Small bold words at (x, y) in data units; ``above``: y counts in heights of the axes, and may lie outside."""
-    text = axes.text(x, y, words, fontsize=8, fontweight="bold", color=INK, ha=ha, va=va, parse_math=False)
-    if above:
-        text.set_transform(axes.get_xaxis_transform())
-
-
-def _words(axes: Axes, words: str) -> None:
-    axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", fontsize=10, color=GRAY)
-    axes.set_yticks([])
-
-
-def _png(figure: Figure, name: str, dpi: int) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
-    out = io.BytesIO()
-    source = "".join(c if c.isprintable() else " " for c in name)
-    # No date and no library version: the same input gives the same bytes.
-    figure.savefig(out, format="png", dpi=dpi, metadata={"Software": None, "Source": source})
-    return out.getvalue()
+                label(axes, event["peak_s"], 1.01, str(event["rank"]), va="bottom", above=True)

@@ -190,7 +190,7 @@ def _is_results(folder: Path) -> bool:
 
 
 def _is_ours(name: str) -> bool:
-    return name in {ALIGNED, ORGANIZED, "plots", "report.html", "events.csv", _RUN} or (
+    return name in {ALIGNED, ORGANIZED, "plots", "report.html", "events.csv", "columns.md", _RUN} or (
         name.startswith("anomaly_detection_results_person_") and name.endswith(".csv")
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from faceline.report import page, plots, tables
+from faceline.report import dictionary, page, plots, tables
 from faceline.report.findings import Findings, face_keys, floats, load, positions
 from faceline.report.pictures import face_names, person_folder, read_crops
 from faceline.stage import Chunk, Inputs, Payload, Runtime, Stage, StageParams
@@ -33,7 +33,8 @@ def compute(params: ReportParams, inputs: Inputs, runtime: Runtime) -> Iterator[
     span = footage_span(findings, inputs.facts)
     drawn = findings.persons[: params.persons_drawn]
     name = str((inputs.facts.get("footage") or {}).get("name") or "footage")
-    total = len(findings.persons) + (1 + 4 * len(drawn) if params.plots else 0) + 2
+    kinds = {person: plots.drawable(findings, person) for person in drawn} if params.plots else {}
+    total = len(findings.persons) + (1 + sum(map(len, kinds.values())) if params.plots else 0) + 3
     done = 0
 
     def step(files: Mapping[str, bytes]) -> Chunk:
@@ -47,12 +48,14 @@ def compute(params: ReportParams, inputs: Inputs, runtime: Runtime) -> Iterator[
     yield step({"events.csv": tables.events_csv(findings, thumbnails)})
     for person in findings.persons:
         yield step({person_table(person): tables.person_csv(findings, person)})
+    yield step({"columns.md": dictionary.columns_markdown(findings)})
     drawings: list[str] = []
     if params.plots:
         for file, png in plots.draw(findings, span, name, params.dpi, drawn):
             drawings.append(file)
             yield step({f"plots/{file}": png})
-    html = page.render(findings, inputs.facts, span, crops, thumbnails, drawings, drawn, params.top_events)
+    undrawn = {person: [kind for kind in plots.KINDS if kind not in there] for person, there in kinds.items()}
+    html = page.render(findings, inputs.facts, span, crops, thumbnails, drawings, undrawn, drawn, params.top_events)
     yield step({"report.html": html})
 
 
@@ -96,8 +99,8 @@ REPORT = Stage(
         Payload(
             "files",
             "files",
-            "report.html, events.csv, anomaly_detection_results_person_<n>.csv, plots/*.png; paths relative to the"
-            " results folder",
+            "report.html, events.csv, anomaly_detection_results_person_<n>.csv, columns.md, plots/*.png; paths relative"
+            " to the results folder",
         ),
     ),
     compute=compute,

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pyarrow.compute as pc
+
 from faceline.report.counts import compute_counts
-from faceline.report.page import departures
+from faceline.report.findings import ranked
 from faceline.report.stage import person_table
+from faceline.report.words import INSUFFICIENT, departures, driver_parts, driver_text
 from faceline.stage import Inputs
 from faceline.timeline import timecode
 
@@ -22,20 +25,21 @@ def console_summary(inputs: Inputs, top: int = 10) -> str:
     counts = compute_counts(inputs)
     lines = damage_lines(inputs)
     persons = sorted(inputs.table("cluster", "people", ("person",))["person"].to_pylist())
-    events = inputs.table("gridsearch", "events").sort_by([("rank", "ascending"), ("event", "ascending")])
+    every = ranked(inputs.table("gridsearch", "events"))
+    events = every.filter(pc.invert(every["explained"]))
+    judged = is_judged(inputs)
     if not counts["sampled"]:
         lines.append("Nothing to compare: not one frame could be read.")
     elif not counts["faces"]:
         lines.append(f"No faces found in {_count(counts['sampled'], 'sampled frame')}: nothing to compare.")
     elif not persons:
         lines.append(f"No person found among {_count(counts['faces'], 'face')}: nothing to compare.")
-    elif not any(is_judged(inputs).values()):
+    elif not any(judged.values()):
         lines.append(
             f"Too little usable footage of {_count(len(persons), 'person')} to tell what is usual: nothing was judged."
         )
     elif not events.num_rows:
-        judged = sum(is_judged(inputs).values())
-        whose = "this person" if len(persons) == 1 else "each person" if judged == len(persons) else "who was judged"
+        whose = "this person" if len(persons) == 1 else "each person" if all(judged.values()) else "who was judged"
         lines.append(f"No anomalies: every moment is within what is usual for {whose} in this footage.")
     else:
         shown = min(top, events.num_rows)
@@ -43,7 +47,9 @@ def console_summary(inputs: Inputs, top: int = 10) -> str:
         lines += [_event_line(event) for event in events.slice(0, shown).to_pylist()]
         if events.num_rows > shown:
             lines.append(f"… and {events.num_rows - shown} more in 'events.csv'")
-    unjudged = [person for person, judged in is_judged(inputs).items() if not judged]
+    if every.num_rows > events.num_rows:
+        lines.append(_explained_line(every.filter(every["explained"])["flags"].to_pylist()))
+    unjudged = [person for person, enough in judged.items() if not enough]
     if unjudged and len(unjudged) < len(persons):
         who = f"person{'' if len(unjudged) == 1 else 's'} {', '.join(map(str, sorted(unjudged)))}"
         lines.append(f"Not judged, for too little usable footage: {who}.")
@@ -52,14 +58,24 @@ def console_summary(inputs: Inputs, top: int = 10) -> str:
     return "\n".join(lines)
 
 
+def event_rows(inputs: Inputs) -> list[dict[str, Any]]:
+    """The events as rows of gridsearch, those that something beside expression explains last.
+
+    Each has ``drivers`` besides: what departed and how much of the score hangs on it, in words.
+    """
+    drivers: dict[int, list[dict[str, Any]]] = {}
+    for row in inputs.table("gridsearch", "drivers").to_pylist():
+        drivers.setdefault(row["event"], []).append(row)
+    return [
+        {**event, "drivers": driver_text(driver_parts(drivers.get(event["event"], ()), event["top_features"], 3))}
+        for event in ranked(inputs.table("gridsearch", "events")).to_pylist()
+    ]
+
+
 def is_judged(inputs: Inputs) -> dict[int, bool]:
-    """Per person, whether there was footage enough for a threshold; without one, no event is no finding."""
-    judged: dict[int, bool] = {}
-    table = inputs.table("gridsearch", "scores", ("person", "threshold"))
-    for person, threshold in zip(table["person"].to_pylist(), table["threshold"].to_pylist(), strict=True):
-        if person is not None:
-            judged[person] = judged.get(person, False) or (threshold is not None and threshold == threshold)
-    return judged
+    """Per person, whether there was footage enough to tell what is usual; where not, no event is no finding."""
+    table = inputs.table("gridsearch", "verdicts", ("person", "state"))
+    return {row["person"]: row["state"] != INSUFFICIENT for row in table.to_pylist()}
 
 
 def damage_lines(inputs: Inputs) -> list[str]:
@@ -76,7 +92,16 @@ def damage_lines(inputs: Inputs) -> list[str]:
 
 def _event_line(event: dict[str, Any]) -> str:
     what = ", ".join(_one_line(part["what"]) for part in departures(event["top_features"]) if part["what"])
-    return f"- {timecode(event['peak_s'])}  person {event['person']}  {_p(event['p_value'])}  {what}".rstrip()
+    line = f"- {timecode(event['peak_s'])}  person {event['person']}  {_p(event['p_value'])}  {what}".rstrip()
+    return f"{line}  (also: {_one_line(event['flags'])})" if event["flags"] else line
+
+
+def _explained_line(flags: list[str | None]) -> str:
+    """One line for all moments that are not listed since something beside expression explains them."""
+    causes = sorted({cause.strip() for text in flags for cause in _one_line(text or "").split(",")} - {""})
+    by = f" ({', '.join(causes)})" if causes else ""
+    what = "moment is" if len(flags) == 1 else "moments are"
+    return f"{len(flags)} {what} explained{by} and not counted; see 'events.csv'"
 
 
 def _p(p_value: float | None) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from faceline.report.findings import EMOTIONS, Findings
+from faceline.report.findings import EMOTIONS, Findings, positions
 from faceline.timeline import timecode
 
 EVENT_COLUMNS = (
@@ -31,9 +31,17 @@ EVENT_COLUMNS = (
     "top_features",
     "frame",
     "thumbnail",
+    "expected_false",
+    "survival",
+    "flags",
+    "explained",
 )
 
-_DIGITS = {"time_s": 6, "start_s": 6, "peak_s": 6, "end_s": 6, "quality": 4, "score": 4}
+_DIGITS = {"time_s": 6, "start_s": 6, "peak_s": 6, "end_s": 6, "quality": 4, "score": 4, "survival": 3}
+_SIGNIFICANT = ("p_value", "expected_false")
+_OF_EVENT = ("expected_false", "flags", "explained")
+"""What a face's row repeats of the event that it belongs to."""
+
 _FORMULA = "^[=+\\-@\t\r\n]"
 
 
@@ -46,7 +54,7 @@ def person_columns(findings: Findings) -> tuple[str, ...]:
         *findings.components,
         *findings.measures,
         *findings.scores,
-        *("score", "is_anomaly", "event"),
+        *("score", "is_anomaly", "event", *_OF_EVENT, "reason"),
     )
 
 
@@ -54,11 +62,15 @@ def person_csv(findings: Findings, person: int) -> bytes:
     """``anomaly_detection_results_person_<n>.csv``: one row per sampled face of the person, in time order."""
     faces = findings.faces_of(person)
     faces = faces.append_column("timecode", pa.array(_timecodes(faces["time_s"])))
+    events = findings.events
+    at = positions(faces["event"].fill_null(-1).to_numpy(), events["event"].to_numpy())
+    for name in _OF_EVENT:
+        faces = faces.append_column(name, events[name].take(at))
     return to_csv(faces.select(list(person_columns(findings))))
 
 
 def events_csv(findings: Findings, thumbnails: Sequence[str | None]) -> bytes:
-    """``events.csv``: all events of all persons, the most unusual first.
+    """``events.csv``: all events of all persons, the most unusual first, those explained otherwise last.
 
     Args:
         findings: the joined tables.
@@ -92,7 +104,7 @@ def _cells(column: pa.ChunkedArray, name: str) -> pa.Array:
     if pa.types.is_floating(values.type):
         values = values.cast(pa.float64())
         values = pc.if_else(pc.is_finite(values), values, None)
-        values = _significant(values) if name == "p_value" else pc.round(values, _digits(name))
+        values = _significant(values) if name in _SIGNIFICANT else pc.round(values, _digits(name))
         # -0.0 reads as a sign that means nothing.
         values = pc.if_else(pc.equal(values, 0.0), 0.0, values)
         text = values.cast(pa.string())
@@ -114,7 +126,7 @@ def _digits(name: str) -> int:
 
 
 def _significant(values: pa.Array) -> pa.Array:
-    """Six significant digits, so that a tiny p-value never becomes zero."""
+    """Six significant digits, so that a tiny chance never becomes zero."""
     return pa.array([None if v is None else float(f"{v:.6g}") for v in values.to_pylist()], pa.float64())
 
 

@@ -118,6 +118,8 @@ def fake_finish(job: Any, outcomes: Mapping[str, Any], records: Sequence[Any], s
     (job.output / "run.json").write_text(json.dumps(run))
     event = {
         "event": 0, "person": 1, "rank": 1, "start_s": 1.0, "peak_s": 1.5, "end_s": 2.0, "score": 5.0,
-        "p_value": 0.01, "quality": 0.9, "top_features": "mouth opening +5.2",
+        "p_value": 0.01, "expected_false": 0.02, "survival": 0.8, "quality": 0.9, "flags": "", "explained": False,
+        "top_features": "mouth opening +5.2",
     }  # fmt: skip
-    return Finished(run, "Time of top 1 anomaly:\n- 00:00:01.500  person 1  p=0.010  mouth opening", [event])
+    summary = "Time of top 1 anomaly:\n- 00:00:01.500  person 1  p=0.010  mouth opening"
+    return Finished(run, summary, [event], "### Person 1\n")

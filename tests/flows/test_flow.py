@@ -58,7 +58,8 @@ def artifacts(flow_run_id: UUID) -> dict[str, Any]:
         found = api.read_artifacts(
             artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run_id]))
         )
-    return {str(artifact.type): artifact for artifact in found}
+    # Keys end in the footage's name and eight digits of a hash.
+    return {str(artifact.key).rsplit("-", 2)[0]: artifact for artifact in found}
 
 
 def test_a_run_shows_states_names_and_artifacts(prefect_line: Line, capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,10 +78,11 @@ def test_a_run_shows_states_names_and_artifacts(prefect_line: Line, capsys: pyte
     assert set(tasks["cluster"].tags) == {"faceline", "clip"}
 
     published = artifacts(run.id)
-    assert set(published) == {"progress", "table", "markdown"}, "and no pickled results among them"
+    assert set(published) == {"progress", "top-events", "leaderboard", "summary"}, "and no pickled results among them"
     assert float(published["progress"].data) == 100
-    assert json.loads(published["table"].data)[0]["peak"] == "00:00:01.500"
-    assert "a lead for a human" in published["markdown"].data
+    assert json.loads(published["top-events"].data)[0]["peak"] == "00:00:01.500"
+    assert "a lead for a human" in published["summary"].data
+    assert "### Person 1" in published["leaderboard"].data
 
     # What is changed downstream reruns; what lies before it is shown as a hit, with the reason.
     assert analyze([*arguments, "report.top_events=3"]) == 0
@@ -90,7 +92,7 @@ def test_a_run_shows_states_names_and_artifacts(prefect_line: Line, capsys: pyte
     assert tasks["report"].state.message.startswith("params.top_events 10 → 3")
     assert tasks["detect · segment 1"].state.name == "Cached"
     assert tasks["detect · segment 1"].state.message == "unchanged"
-    assert artifacts(run.id)["table"].key == published["table"].key, "versions of one artifact group"
+    assert artifacts(run.id)["top-events"].key == published["top-events"].key, "versions of one artifact group"
 
 
 def test_the_graph_has_the_edges_of_the_pipeline(prefect_line: Line) -> None:

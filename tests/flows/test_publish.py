@@ -50,11 +50,46 @@ def test_keys_tell_files_apart_and_stay(publish: Any) -> None:
 def test_events_without_numbers_are_still_json(publish: Any) -> None:
     event = {
         "rank": 1, "person": 1, "start_s": 0.0, "peak_s": 1.0, "end_s": 2.0, "score": float("nan"), "p_value": None,
-        "quality": float("inf"), "top_features": None,
+        "quality": float("inf"), "top_features": None, "expected_false": None, "survival": float("nan"), "flags": None,
+        "explained": False,
     }  # fmt: skip
     rows = publish.events_table([event] * 300)
     assert len(rows) == publish.MOST_ROWS
     assert json.loads(json.dumps(rows[0], allow_nan=False))["score"] is None
+
+
+def test_explained_events_stand_last_and_say_so(publish: Any) -> None:
+    event = {
+        "rank": 1, "person": 1, "start_s": 0.0, "peak_s": 1.0, "end_s": 2.0, "score": 5.0, "p_value": 0.01,
+        "quality": 0.9, "top_features": "smile +5.2", "expected_false": 0.0214, "survival": 0.755,
+        "flags": "light changed", "explained": True,
+    }  # fmt: skip
+    found = {**event, "rank": 2, "explained": False, "flags": "", "drivers": "smile +5.2 (without it −62 %)"}
+    rows = publish.events_table([event, found])
+    assert [row["rank"] for row in rows] == [2, 1]
+    assert [row["explained"] for row in rows] == ["", "explained, not counted"]
+    assert [row["what"] for row in rows] == ["smile +5.2 (without it −62 %)", "smile +5.2"]
+    assert rows[0]["expected_false"] == 0.0214 and rows[0]["survival"] == 0.76
+    assert rows[1]["also changed"] == "light changed"
+
+
+def test_the_leaderboard_is_published_beside_events_and_summary(
+    publish: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, Any] = {}
+    for name in ("create_table_artifact", "create_markdown_artifact"):
+        monkeypatch.setattr(publish, name, lambda **given: seen.update({given["key"]: given}))
+    run = {
+        "footage": {"path": "a.mp4", "sha256": "0" * 64, "duration_s": 3.0},
+        "counts": {}, "models": {}, "stages": [],
+    }  # fmt: skip
+    footage = SimpleNamespace(name="a", path=Path("a.mp4"))
+    publisher = publish.Publisher(SimpleNamespace(footage=footage, output=tmp_path))
+    publisher.finished(Finished(run, "the end", [], "### Person 1"))
+    kinds = {key.rsplit("-", 2)[0] for key in seen}
+    assert kinds == {"top-events", "leaderboard", "summary"}
+    board = next(given for key, given in seen.items() if key.startswith("leaderboard"))
+    assert board["markdown"] == "### Person 1"
 
 
 def test_the_summary_cannot_be_broken_by_a_name(publish: Any, tmp_path: Path) -> None:

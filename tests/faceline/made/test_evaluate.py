@@ -107,6 +107,11 @@ def test_results_are_read_from_the_folder(tmp_path: Path) -> None:
     assert evaluate(events, TRUTH).found == 2
 
 
+def test_events_that_are_explained_do_not_count(tmp_path: Path) -> None:
+    (tmp_path / "events.csv").write_text("person,rank,peak_s,explained\n1,1,8.6,true\n", encoding="utf-8")
+    assert read_results(tmp_path, TRUTH) == []
+
+
 def test_no_events_at_all_can_be_read(tmp_path: Path) -> None:
     (tmp_path / "events.csv").write_text("person,rank,start_s,peak_s,end_s\n", encoding="utf-8")
     assert read_results(tmp_path, TRUTH) == []

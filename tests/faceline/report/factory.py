@@ -72,11 +72,26 @@ TRIALS = pa.schema(
             ("rows", I64),
             ("scored", I64),
             ("state", TEXT),
+            ("blocks", TEXT),
+            ("masked_no_face", I64),
             ("masked_quality", I64),
             ("masked_turned", I64),
         ),
-        *(("injection", F64), ("stability", F64)),
+        *(("injection", F64), ("stability", F64), ("agreement", F64)),
         *(("objective", F64), ("rank", I32), ("chosen", pa.bool_())),
+    ]
+)
+COMPARISON = pa.schema([("person", I32), ("strategy", TEXT), ("injection", F64)])
+DRIVERS = pa.schema(
+    [
+        *(("event", I64), ("column", TEXT), ("words", TEXT), ("departure", F64), ("score_lost", F64)),
+        ("order", I32),
+    ]
+)
+VERDICTS = pa.schema(
+    [
+        *(("person", I32), ("state", TEXT), ("reason", TEXT), ("judged_s", F64), ("threshold", F64)),
+        *(("expected_false", F64), ("reported", I32), ("explained", I32), ("unsupported", I32)),
     ]
 )
 SCORES = pa.schema(
@@ -89,8 +104,9 @@ SCORES = pa.schema(
 EVENTS = pa.schema(
     [
         *(("event", I64), ("person", I32), ("rank", I32), ("start_s", F64), ("peak_s", F64), ("end_s", F64)),
-        *(("score", F64), ("p_value", F64), ("quality", F32), ("top_features", TEXT), ("flags", TEXT), ("frame", I64)),
-        *(("segment", I32), ("face", I64), ("faces", I64)),
+        *(("score", F64), ("p_value", F64), ("expected_false", F64), ("quality", F32), ("top_features", TEXT)),
+        *(("survival", F32), ("flags", TEXT), ("explained", pa.bool_())),
+        *(("frame", I64), ("segment", I32), ("face", I64), ("faces", I64)),
     ]
 )
 
@@ -122,7 +138,10 @@ class Script:
         pictures: whether crops are JPEG pictures (else a few bytes, faster).
         facts: the provenance facts.
         threshold: score from which a face counts as an anomaly.
-        top_features: text of every event's ``top_features``; None for a plausible one.
+        top_features: text of every event's ``top_features``, and of its first driver; None for a plausible one.
+        explained: how many of the events, the last ones, something beside expression explains.
+        trials: how many trials each person has, at least three; the last one has no scores.
+        unsupported: peaks of every person over the threshold at which no measure departs enough.
     """
 
     fps: float = 10.0
@@ -139,6 +158,9 @@ class Script:
     facts: dict[str, Any] = field(default_factory=lambda: FACTS_OF_RUN)
     top_features: str | None = None
     threshold: float = 3.5
+    explained: int = 0
+    trials: int = 3
+    unsupported: int = 0
     seed: int = 0
 
 
@@ -250,9 +272,16 @@ def make(script: Script | None = None) -> MemoryInputs:
         ),
         ("cluster", "people"): _people(rows, known, quality),
         ("cluster", "components"): components,
-        ("gridsearch", "trials"): _trials(rows, known, score),
+        ("gridsearch", "trials"): _trials(script, rows, known, score),
         ("gridsearch", "scores"): _table(scores, SCORES),
-        ("gridsearch", "events"): _events(script, rows, departing, score, quality),
+    }
+    events = _events(script, rows, departing, score, quality)
+    persons = payloads["cluster", "people"]["person"].to_pylist()
+    payloads |= {
+        ("gridsearch", "events"): events,
+        ("gridsearch", "drivers"): _drivers(script, events),
+        ("gridsearch", "verdicts"): _verdicts(script, persons, rows, score, events),
+        ("gridsearch", "comparison"): _comparison(persons),
     }
     return MemoryInputs(payloads, facts=script.facts)
 
@@ -346,11 +375,13 @@ def _people(rows: dict[str, np.ndarray], known: np.ndarray, quality: np.ndarray)
     return pa.Table.from_pylist(people, PEOPLE)
 
 
-def _trials(rows: dict[str, np.ndarray], known: np.ndarray, score: np.ndarray) -> pa.Table:
+def _trials(script: Script, rows: dict[str, np.ndarray], known: np.ndarray, score: np.ndarray) -> pa.Table:
     trials = []
     for person in np.unique(rows["person"][known]):
         at = known & (rows["person"] == person)
-        for rank, (model, window_s) in enumerate((("iforest", 2.0), ("lof", 0.5), ("ocsvm", 8.0)), start=1):
+        for rank in range(1, script.trials + 1):
+            model, window_s = (("iforest", 2.0), ("lof", 0.5), ("ocsvm", 8.0))[(rank - 1) % 3]
+            good = rank < max(3, script.trials)
             trials.append(
                 {
                     "trial": f"{model}-{rank}",
@@ -361,17 +392,65 @@ def _trials(rows: dict[str, np.ndarray], known: np.ndarray, score: np.ndarray) -
                     "person": int(person),
                     "rows": int(at.sum()),
                     "scored": int(np.isfinite(score[at]).sum()),
-                    "state": "ok" if rank < 3 else "too few faces",
-                    "stability": 0.9 - 0.1 * rank if rank < 3 else None,
-                    "injection": 1.0 - 0.1 * rank if rank < 3 else None,
+                    "state": "ok" if good else "too few faces",
+                    "blocks": "measures+emotions",
+                    "stability": 0.9 - 0.4 * rank / script.trials if good else None,
+                    "injection": 1.0 - 0.6 * rank / script.trials if good else None,
+                    "agreement": 0.8 - 1.0 * rank / script.trials if good else None,
+                    "masked_no_face": 3,
                     "masked_quality": 12,
                     "masked_turned": 0,
-                    "objective": 1.0 / rank if rank < 3 else None,
-                    "rank": rank,
-                    "chosen": rank == 1,
+                    "objective": 1.0 - 0.9 * rank / script.trials if good else None,
+                    "rank": rank if good else None,
+                    "chosen": rank <= max(1, script.trials // 3),
                 }
             )
     return pa.Table.from_pylist(trials, TRIALS)
+
+
+def _comparison(persons: Sequence[int]) -> pa.Table:
+    shares = {"chosen": 0.83, "best": 0.8, "random": 0.46, "ensemble": 0.71}
+    rows = [{"person": p, "strategy": s, "injection": share} for p in persons for s, share in shares.items()]
+    return pa.Table.from_pylist(rows, COMPARISON)
+
+
+def _verdicts(
+    script: Script, persons: Sequence[int], rows: dict[str, np.ndarray], score: np.ndarray, events: pa.Table
+) -> pa.Table:
+    verdicts = []
+    for person in persons:
+        judged = int(np.isfinite(score[rows["person"] == person]).sum())
+        mine = [event for event in events.to_pylist() if event["person"] == person]
+        found = [event for event in mine if not event["explained"]]
+        state = "insufficient data" if not judged else "events" if found else "no anomaly"
+        verdicts.append(
+            {
+                "person": person,
+                "state": state,
+                "reason": None if judged else "too few usable faces",
+                "judged_s": judged / script.fps,
+                "threshold": script.threshold if judged else None,
+                "expected_false": sum(event["expected_false"] for event in found),
+                "reported": len(found),
+                "explained": len(mine) - len(found),
+                "unsupported": script.unsupported,
+            }
+        )
+    return pa.Table.from_pylist(verdicts, VERDICTS)
+
+
+def _drivers(script: Script, events: pa.Table) -> pa.Table:
+    rows = []
+    for event in events["event"].to_pylist():
+        words = script.top_features or "mouth opening"
+        for order, (column, what, departure, lost) in enumerate(
+            (("mouth_opening", words, 5.2, 0.62), ("fear", "fear", 3.1, None), ("smile", "smile", -2.0, -0.02)), start=1
+        ):
+            rows.append(
+                {"event": event, "column": column, "words": what, "departure": departure, "score_lost": lost}
+                | {"order": order}
+            )
+    return pa.Table.from_pylist(rows, DRIVERS)
 
 
 def _events(
@@ -393,9 +472,14 @@ def _events(
                 "end_s": float(rows["time_s"][at[-1]]),
                 "score": float(score[peak]),
                 "p_value": 0.002 * number,
+                "expected_false": 0.02 * number,
+                "survival": 0.75 if number % 2 else None,
+                "explained": number > len(script.events) - script.explained,
                 "quality": float(quality[peak]),
                 "top_features": script.top_features or "mouth opening +5.2, fear +3.1",
-                "flags": "head turned, light changed" if number % 2 == 0 else "",
+                "flags": "head turned, light changed"
+                if number % 2 == 0 or number > len(script.events) - script.explained
+                else "",
                 "frame": int(rows["frame"][peak]),
                 "segment": int(rows["segment"][peak]),
                 "face": int(rows["face"][peak]),

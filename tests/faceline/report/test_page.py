@@ -11,12 +11,12 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from faceline.report.page import departures, p_words
 from faceline.report.stage import REPORT, ReportParams
 from faceline.stage import MemoryInputs, Runtime, collect
 from tests.faceline.report import factory
@@ -137,7 +137,7 @@ def test_pictures_have_words_and_can_be_seen(page: Page) -> None:
 
 def test_tables_have_captions_and_headers() -> None:
     html = _html(factory.make(SCRIPT))
-    tables = re.findall(r"<table>.*?</table>", html, re.S)
+    tables = re.findall(r"<table.*?</table>", html, re.S)
     assert len(tables) >= 5
     for table in tables:
         assert "<caption>" in table
@@ -150,13 +150,15 @@ def test_the_facts_and_the_limits_are_told(page: Page) -> None:
         "3 moments in which a face departs from that person's own usual expression",
         "atypical for this person in this footage",
         "no finding about truthfulness, intent, guilt",
-        "mouth opening +5.2 MAD",
+        "mouth opening +5.2 (without it −62 %)",
         "p = 0.002",
         "00:00:08",
         "Person 2",
         "chosen",
         "Also changed: head turned, light changed",
-        "(left out: 12 quality)",
+        "with a score",
+        "Expected by chance 0.02 Found again 75 %",
+        "2 moments stand out from what is usual for this person.",
         "too small",
         "01" * 32,
         "ab" * 32,
@@ -295,30 +297,80 @@ def test_parameters_are_shown_whole() -> None:
     assert json.loads(blocks[0].replace("&#34;", '"')) == {"fps": 10.0}
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("mouth opening +5.2, fear +3.1", [("mouth opening", "+5.2"), ("fear", "+3.1")]),
-        ("smile -2.0", [("smile", "−2.0")]),
-        ("smile", [("smile", "")]),
-        ("eye 2 closure +4", [("eye 2 closure", "+4")]),
-        ("", []),
-        (None, []),
-    ],
-)
-def test_departures(text: str | None, expected: list[tuple[str, str]]) -> None:
-    assert [(part["what"], part["by"]) for part in departures(text)] == expected
+def _section(html: str, id: str) -> str:
+    """The section of the page that carries or is labelled by ``id``."""
+    return next(part for part in re.findall(r"<section.*?</section>", html, re.S) if f'"{id}"' in part.split(">")[0])
 
 
-@pytest.mark.parametrize(
-    ("p_value", "words"),
-    [
-        (0.002, "p = 0.002"),
-        (0.0001, "p < 0.001"),
-        (0.0, "p < 0.001"),
-        (None, "p not known"),
-        (float("nan"), "p not known"),
-    ],
-)
-def test_p_words(p_value: float | None, words: str) -> None:
-    assert p_words(p_value) == words
+def test_what_is_explained_is_set_apart_and_never_among_the_moments() -> None:
+    html = _html(factory.make(replace(SCRIPT, explained=2)))
+    moments, aside = _section(html, "moments"), _section(html, "explained")
+    assert re.findall(r'id="event-(\d+)"', moments) == ["1"]
+    assert re.findall(r'<tr id="event-(\d+)" class="demoted">', aside) == ["2", "3"]
+    assert Page(aside).text.count("Explained by: head turned, light changed") == 2
+    text = Page(html).text
+    assert "1 moment in which a face departs" in text
+    assert "1 further moment is explained by something beside expression, and not counted." in text
+    assert html.index('id="moments"') < html.index('id="explained"')
+
+
+def test_an_explained_event_of_low_rank_still_stands_last() -> None:
+    inputs = factory.make(SCRIPT)
+    events = inputs.table("gridsearch", "events").to_pylist()
+    events[0] |= {"explained": True, "flags": "light changed"}
+    payloads = {**inputs.payloads, ("gridsearch", "events"): pa.Table.from_pylist(events, factory.EVENTS)}
+    html = _html(MemoryInputs(payloads, facts=inputs.facts))
+    assert re.findall(r'id="event-(\d+)"', _section(html, "moments")) == ["2", "3"]
+    assert 'id="event-1"' in _section(html, "explained")
+
+
+def test_all_explained_leaves_no_moment() -> None:
+    text = Page(_html(factory.make(replace(SCRIPT, explained=3)))).text
+    assert "No moment stands out from what is usual for each person in this footage." in text
+    assert "No anomaly." in text
+
+
+def test_nothing_explained_needs_no_section() -> None:
+    assert 'id="explained"' not in _html(factory.make(SCRIPT))
+
+
+def test_verdicts_are_told_person_by_person() -> None:
+    html = _html(factory.make(replace(SCRIPT, unsupported=2)))
+    text = Page(_section(html, "person-1")).text
+    for words in (
+        "2 moments stand out",
+        "2 further peaks of the score were over the threshold, but no emotion or measure departs enough there",
+        "Threshold of the score 3.5",
+        "Expected among them by chance 0.08",
+    ):
+        assert words in text, words
+    lonely = _html(factory.make(replace(SCRIPT, events=(), no_crop_every=1)))
+    assert "Insufficient data: too few usable faces. Nothing was judged" in Page(lonely).text
+
+
+def test_who_was_not_judged_is_said_at_the_top() -> None:
+    inputs = factory.make(replace(SCRIPT, events=()))
+    verdicts = inputs.table("gridsearch", "verdicts").to_pylist()
+    verdicts[1] |= {"state": "insufficient data", "reason": "15 s <b>are</b> too little", "threshold": None}
+    payloads = {**inputs.payloads, ("gridsearch", "verdicts"): pa.Table.from_pylist(verdicts, factory.VERDICTS)}
+    html = _html(MemoryInputs(payloads, facts=inputs.facts))
+    text = Page(html).text
+    assert "usual for who was judged in this footage. Not judged, for too little usable footage: person 2." in text
+    assert "Insufficient data: 15 s <b>are</b> too little. Nothing was judged" in text
+
+
+def test_the_faces_of_a_person_are_accounted_for(page: Page) -> None:
+    tallies = re.findall(r"([\d,]+) faces = ([\d,]+) with a score((?: \+ [\d,]+ [a-z ]+?)*)(?= How)", page.text)
+    assert len(tallies) == 2
+    for total, scored, rest in tallies:
+        assert int(total) == int(scored) + sum(map(int, re.findall(r"\+ (\d+)", rest)))
+
+
+def test_plots_that_are_not_drawn_are_named() -> None:
+    inputs = factory.make(factory.Script(length_s=4, persons=(((0, 4),),), events=()))
+    blank = MemoryInputs(
+        {**inputs.payloads, ("cluster", "components"): inputs.array("cluster", "components")[:, :0]}, facts=inputs.facts
+    )
+    files = collect(REPORT.compute(ReportParams(dpi=50), blank, Runtime()))["files"]
+    assert not [name for name in files if "components" in name]
+    assert "Not drawn, since there is nothing to draw: components plot." in Page(files["report.html"].decode()).text

@@ -13,7 +13,7 @@ from faceline.report import plots
 from faceline.report.findings import Findings, load
 from tests.faceline.report import factory
 
-KINDS = ("score", "emotions", "components", "expression")
+KINDS = ("score", "emotions", "components", "expression", "trials")
 
 
 @pytest.fixture(scope="module")
@@ -99,10 +99,12 @@ def test_nobody_gives_an_overview_that_says_so() -> None:
     assert (_pixels(drawn["overview.png"]) < 200).any()
 
 
-def test_a_person_without_a_single_score_is_drawn() -> None:
+def test_what_has_nothing_to_show_is_not_drawn() -> None:
     script = factory.Script(length_s=3, persons=(((0, 3),),), events=(), no_crop_every=1, pictures=False)
     findings = load(factory.make(script))
-    assert len(dict(plots.draw(findings, (0.0, 3.0), "clip", 50, findings.persons))) == 5
+    assert plots.drawable(findings, 1) == ("components", "trials")
+    drawn = dict(plots.draw(findings, (0.0, 3.0), "clip", 50, findings.persons))
+    assert set(drawn) == {"overview.png", "person_1_components.png", "person_1_trials.png"}
 
 
 def test_a_threshold_far_above_the_scores_does_not_flatten_them() -> None:
@@ -119,4 +121,17 @@ def test_a_threshold_far_above_the_scores_does_not_flatten_them() -> None:
 def test_footage_of_one_frame_is_drawn() -> None:
     script = factory.Script(length_s=0.1, persons=(((0, 1),),), events=(), pictures=False)
     findings = load(factory.make(script))
-    assert len(dict(plots.draw(findings, (0.0, 0.0), "clip", 50, findings.persons))) == 5
+    drawn = dict(plots.draw(findings, (0.0, 0.0), "clip", 50, findings.persons))
+    assert {"overview.png", "person_1_score.png", "person_1_emotions.png"} <= set(drawn)
+
+
+def test_explained_events_are_gray() -> None:
+    def orange(explained: int) -> int:
+        script = factory.Script(
+            length_s=9, persons=(((0, 9),),), events=((1, 4, 5),), explained=explained, pictures=False
+        )
+        _, png = next(plots.draw(load(factory.make(script)), (0.0, 9.0), "clip", 60, ()))
+        return int((np.abs(_pixels(png).astype(int) - np.array([0xD5, 0x5E, 0])).max(axis=2) < 40).sum())
+
+    assert orange(0) > 50
+    assert orange(1) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
@@ -101,10 +102,10 @@ def test_faces_lie_in_time_order_and_by_person(
 def test_thumbnails_of_the_events_exist(tmp_path: Path, inputs: MemoryInputs, report_files: dict[str, bytes]) -> None:
     folder = tmp_path / "clip"
     write_results(folder, report_files, inputs, RUN)
-    lines = (folder / "events.csv").read_text().splitlines()[1:]
+    lines = list(csv.DictReader((folder / "events.csv").read_text().splitlines()))
     assert lines
     for line in lines:
-        assert (folder / line.rsplit(",", 1)[1]).is_file()
+        assert (folder / line["thumbnail"]).is_file()
 
 
 def test_only_the_owner_may_look(tmp_path: Path, inputs: MemoryInputs, report_files: dict[str, bytes]) -> None:
@@ -372,6 +373,7 @@ def test_no_faces_still_make_a_whole_folder(tmp_path: Path) -> None:
     run = write_results(tmp_path / "clip", files, inputs, RUN)
     assert run["counts"] == {
         "sampled": 30, "frames_with_face": 0, "faces": 0, "tracks": 0, "persons": 0, "unknown_faces": 0, "events": 0,
+        "explained": 0,
     }  # fmt: skip
     assert (tmp_path / "clip" / "aligned_faces").is_dir()
     assert (tmp_path / "clip" / "organized_faces" / "unknown").is_dir()
@@ -389,8 +391,15 @@ def test_counts_against_a_plain_loop(inputs: MemoryInputs) -> None:
         "persons": 2,
         "unknown_faces": sum(row["person"] is None for row in mine),
         "events": 1,
+        "explained": 0,
     }
     assert 0 < compute_counts(inputs)["unknown_faces"] < len(faces) < len(persons)
+
+
+def test_explained_events_are_counted_apart() -> None:
+    script = factory.Script(length_s=9, events=((1, 2, 3), (1, 5, 6), (1, 7, 8)), explained=2, pictures=False)
+    counts = compute_counts(factory.make(script))
+    assert (counts["events"], counts["explained"]) == (1, 2)
 
 
 def test_damage_of_any_segment_is_in_run_json(tmp_path: Path) -> None:

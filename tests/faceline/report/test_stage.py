@@ -21,10 +21,11 @@ def test_the_files_of_a_footage() -> None:
     seen: list[tuple[int, int]] = []
     runtime = Runtime(progress=lambda done, total: seen.append((done, total)))
     files = collect(REPORT.compute(ReportParams(dpi=50), factory.make(SCRIPT), runtime))["files"]
-    kinds = ("score", "emotions", "components", "expression")
+    kinds = ("score", "emotions", "components", "expression", "trials")
     assert set(files) == {
         "report.html",
         "events.csv",
+        "columns.md",
         "anomaly_detection_results_person_1.csv",
         "anomaly_detection_results_person_2.csv",
         "plots/overview.png",
@@ -39,7 +40,7 @@ def test_the_files_of_a_footage() -> None:
 
 def test_without_plots_and_faces_the_page_and_the_table_remain() -> None:
     files = collect(REPORT.compute(ReportParams(plots=False), factory.empty(), Runtime()))["files"]
-    assert set(files) == {"report.html", "events.csv"}
+    assert set(files) == {"report.html", "events.csv", "columns.md"}
 
 
 def test_thumbnails_are_named_by_person_frame_and_time() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from faceline.report.summary import console_summary
+from faceline.report.summary import console_summary, event_rows
 from faceline.stage import MemoryInputs
 from tests.faceline.report import factory
 
@@ -16,7 +16,7 @@ def _inputs(events: list[dict[str, object]], persons: int = 1, **script: object)
     base = {
         **{"event": 0, "person": 1, "rank": 1, "start_s": 1.0, "peak_s": 83.4, "end_s": 2.0, "score": 5.0},
         **{"p_value": 0.002, "quality": 0.8, "top_features": "mouth opening +5.2, fear +3.1"},
-        **{"frame": 3, "segment": 0, "face": 1, "faces": 3},
+        **{"frame": 3, "segment": 0, "face": 1, "faces": 3, "flags": "", "explained": False, "expected_false": 0.02},
     }
     table = pa.Table.from_pylist([{**base, **event} for event in events], factory.EVENTS)
     return MemoryInputs({**inputs.payloads, ("gridsearch", "events"): table})
@@ -36,10 +36,10 @@ def test_ten_of_twelve() -> None:
 
 def test_footage_too_short_to_judge_is_not_called_usual() -> None:
     inputs = _inputs([])
-    scores = inputs.payloads["gridsearch", "scores"]
-    at = scores.column_names.index("threshold")
-    blank = scores.set_column(at, "threshold", pa.nulls(scores.num_rows, pa.float64()))
-    summary = console_summary(MemoryInputs({**inputs.payloads, ("gridsearch", "scores"): blank}))
+    verdicts = inputs.table("gridsearch", "verdicts").to_pylist()
+    verdicts[0] |= {"state": "insufficient data", "reason": "too few usable faces", "threshold": None}
+    table = pa.Table.from_pylist(verdicts, factory.VERDICTS)
+    summary = console_summary(MemoryInputs({**inputs.payloads, ("gridsearch", "verdicts"): table}))
     assert "Too little usable footage of 1 person" in summary
     assert "usual for this person" not in summary
 
@@ -99,3 +99,31 @@ def test_damage_comes_first() -> None:
 def test_unknown_p_and_control_characters() -> None:
     text = console_summary(_inputs([{"p_value": None, "top_features": "a\x1b[31m\nb +1.0"}]))
     assert text.splitlines()[1] == "- 00:01:23.400  person 1  p unknown  a [31m b"
+
+
+def test_flags_stand_beside_the_moments_that_have_them() -> None:
+    lines = console_summary(_inputs([{"flags": "head turned,\x07light changed"}])).splitlines()
+    assert lines[1] == "- 00:01:23.400  person 1  p=0.002  mouth opening, fear  (also: head turned, light changed)"
+
+
+def test_explained_moments_are_counted_apart_and_never_listed() -> None:
+    events = [
+        {"event": 0, "rank": 1, "explained": True, "flags": "light changed"},
+        {"event": 1, "rank": 2},
+        {"event": 2, "rank": 3, "explained": True, "flags": "head turned, light changed"},
+    ]
+    assert console_summary(_inputs(events)).splitlines()[:3] == [
+        "Time of top 1 anomaly:",
+        "- 00:01:23.400  person 1  p=0.002  mouth opening, fear",
+        "2 moments are explained (head turned, light changed) and not counted; see 'events.csv'",
+    ]
+    alone = console_summary(_inputs(events[:1])).splitlines()
+    assert alone[0].startswith("No anomalies")
+    assert alone[1] == "1 moment is explained (light changed) and not counted; see 'events.csv'"
+
+
+def test_events_for_others_carry_their_drivers_and_stand_in_order() -> None:
+    inputs = factory.make(factory.Script(length_s=12, events=((1, 3, 4), (1, 8, 9)), explained=1, pictures=False))
+    rows = event_rows(inputs)
+    assert [row["explained"] for row in rows] == [False, True]
+    assert rows[0]["drivers"] == "mouth opening +5.2 (without it −62 %), fear +3.1, smile −2.0 (without it +2 %)"

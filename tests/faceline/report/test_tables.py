@@ -20,11 +20,11 @@ PERSON_HEAD = (
     "frame,time_s,timecode,track,x_px,y_px,w_px,h_px,quality,yaw_deg,pitch_deg,roll_deg,"
     "angry,disgust,fear,happy,sad,surprise,neutral,comp_1,comp_2,comp_3,"
     "mouth_opening,smile,brow_raise_left,brow_raise_right,eye_closure_left,eye_closure_right,"
-    "score_iforest,score_ocsvm,score_lof,score,is_anomaly,event"
+    "score_iforest,score_ocsvm,score_lof,score,is_anomaly,event,expected_false,flags,explained,reason"
 )
 EVENTS_HEAD = (
     "person,rank,start_s,peak_s,end_s,start_timecode,peak_timecode,end_timecode,score,p_value,quality,"
-    "top_features,frame,thumbnail"
+    "top_features,frame,thumbnail,expected_false,survival,flags,explained"
 )
 
 
@@ -57,17 +57,17 @@ def test_events_csv_to_the_byte() -> None:
     event = {
         **{"event": 0, "person": 1, "rank": 1, "start_s": 82.5, "peak_s": 83.4, "end_s": 3684.25, "score": 6.78912},
         **{"p_value": 0.002, "quality": 0.81, "top_features": "mouth opening +5.2, fear +3.1", "frame": 2502},
-        **{"segment": 0, "face": 0, "faces": 3, "flags": ""},
+        **{"segment": 0, "face": 0, "faces": 3, "flags": "", "expected_false": 0.0000123456789, "survival": 0.75},
+        "explained": False,
     }
-    findings = type(findings)(
-        **{**findings.__dict__, "events": pa.Table.from_pylist([event, {**event, "rank": 2}], factory.EVENTS)}
-    )
+    other = {**event, "rank": 2, "flags": "head turned, light changed", "survival": None, "explained": True}
+    findings = type(findings)(**{**findings.__dict__, "events": pa.Table.from_pylist([event, other], factory.EVENTS)})
     assert tables.events_csv(findings, ["organized_faces/person_1/a.jpg", None]).decode() == (
         EVENTS_HEAD + "\n"
         '1,1,82.5,83.4,3684.25,00:01:22.500,00:01:23.400,01:01:24.250,6.7891,0.002,0.81,"mouth opening +5.2, fear +3.1"'
-        ",2502,organized_faces/person_1/a.jpg\n"
+        ",2502,organized_faces/person_1/a.jpg,0.0000123457,0.75,,false\n"
         '1,2,82.5,83.4,3684.25,00:01:22.500,00:01:23.400,01:01:24.250,6.7891,0.002,0.81,"mouth opening +5.2, fear +3.1"'
-        ",2502,\n"
+        ',2502,,0.0000123457,,"head turned, light changed",true\n'
     )
 
 
@@ -143,6 +143,26 @@ def test_a_face_that_was_not_scored_has_empty_scores() -> None:
     payloads["gridsearch", "scores"] = scores.slice(0, 10)
     rows = _read(tables.person_csv(load(type(inputs)(payloads, facts={})), 1))
     assert [bool(row["score"]) for row in rows] == [True] * 10 + [False] * 40
+
+
+def test_a_face_of_an_event_repeats_what_is_known_of_it() -> None:
+    script = factory.Script(length_s=12, pictures=False, events=((1, 3, 4), (1, 8, 9)), explained=1)
+    rows = _read(tables.person_csv(load(factory.make(script)), 1))
+    seen = {row["event"]: (row["expected_false"], row["flags"], row["explained"]) for row in rows}
+    assert seen == {
+        "": ("", "", ""),
+        "0": ("0.02", "", "false"),
+        "1": ("0.04", "head turned, light changed", "true"),
+    }
+
+
+def test_explained_events_come_last_whatever_their_rank() -> None:
+    inputs = factory.make(factory.Script(length_s=12, pictures=False, events=((1, 3, 4), (1, 8, 9))))
+    events = inputs.table("gridsearch", "events").to_pylist()
+    events[0]["explained"] = True
+    payloads = {**inputs.payloads, ("gridsearch", "events"): pa.Table.from_pylist(events, factory.EVENTS)}
+    rows = _read(tables.events_csv(load(type(inputs)(payloads, facts=inputs.facts)), [None, None]))
+    assert [(row["rank"], row["explained"]) for row in rows] == [("2", "false"), ("1", "true")]
 
 
 def test_no_faces_gives_no_rows_but_all_columns() -> None:
