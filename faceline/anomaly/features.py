@@ -17,17 +17,20 @@ import pyarrow as pa
 from faceline.anomaly.baseline import Baseline, without_confounds
 from faceline.anomaly.rows import PersonRows
 from faceline.anomaly.windows import window_stats
+from faceline.blendshapes import BLENDSHAPES, DEAD_BLENDSHAPES
 from faceline.stage import Inputs
 
-FeatureSet = Literal["components", "expressions", "embeddings", "all"]
+FeatureSet = Literal["expressions", "dynamics", "components", "embeddings", "all"]
 FEATURE_SETS: tuple[str, ...] = get_args(FeatureSet)
 
 BLOCKS: dict[str, tuple[str, ...]] = {
+    "expressions": ("emotions", "measures", "blendshapes"),
+    "dynamics": ("dynamics",),
     "components": ("components",),
-    "expressions": ("emotions", "measures"),
     "embeddings": ("embeddings",),
-    "all": ("emotions", "measures", "embeddings", "components"),
+    "all": ("emotions", "measures", "blendshapes", "embeddings", "components"),
 }
+"""Blocks of each set. Blendshapes are there only when their weights are."""
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 EMOTION_FLOOR = 1e-2
@@ -36,6 +39,9 @@ beside a sure "happy" counted as a departure of five baseline units: both false 
 
 MIN_PRESENCE = 0.25
 """A block that fewer of a person's usable rows carry (at the block's own sampling) is left out for that person."""
+
+SPARSE = ("embeddings", "components")
+"""Blocks that exist only for embedded faces, about two a second."""
 
 PCA_ROWS = 4000
 """At most so many rows, evenly spaced, define the principal directions of a person's embeddings."""
@@ -46,7 +52,7 @@ class Block:
     """One family of features of one person.
 
     Attributes:
-        name: "emotions", "measures", "embeddings" or "components".
+        name: "emotions", "measures", "blendshapes", "dynamics", "embeddings" or "components".
         columns: name of each feature.
         x: float64 [n, d], in units of the person's baseline (robust z); NaN where not present.
         present: bool [n]; usable rows on which the whole block is there.
@@ -105,7 +111,7 @@ def make_block(
     x = raw[present].astype(np.float64)
     if confound_free:
         # Embedded faces are few: for what exists only for them, the regression stays linear.
-        x = without_confounds(x, rows.confounds[present], squares=name in ("emotions", "measures"))
+        x = without_confounds(x, rows.confounds[present], squares=name not in SPARSE)
     if name == "embeddings":
         x = principal_components(x, components)
         names = tuple(f"embedding_{i + 1}" for i in range(x.shape[1]))
@@ -138,11 +144,14 @@ def window_table(
 ) -> tuple[np.ndarray, list[Baseline]]:
     """Window features float64 [n, D] of all blocks side by side, NaN rows where a window is not covered.
 
-    Per feature: the window's mean, and the logarithms of its deviation and its speed, each once more in robust units
-    (deviation and speed are skewed; a long window's mean varies less than a row). A block enters with the same total
-    weight, however many columns it has (as in multiple factor analysis, Escofier & Pagès 1994), so that three
-    components are not drowned by thirty measures. A block whose rows lie further apart than the window is looked at
-    through a window that holds two of them.
+    Of most blocks the window's mean counts, in robust units once more (a long window's mean varies less than a row).
+    Of the block "dynamics" it is the logarithms of the window's speed and deviation instead: how much a face moves, not
+    where it is. Both in one table cost more than they gave: on the talking persons of the benchmark the movements of
+    speech drowned short smiles (docs/adr/0006-anomalies.md).
+
+    A block enters with the same total weight, however many columns it has (as in multiple factor analysis, Escofier &
+    Pagès 1994), so that seven emotions are not drowned by thirty measures. A block whose rows lie further apart than
+    the window is looked at through a window that holds two of them.
 
     A row is scored when it is usable itself and all blocks are covered. `baseline` (as returned) standardises with
     another table's location and scale: that of the untouched footage, for footage with planted anomalies.
@@ -159,7 +168,8 @@ def window_table(
             interval_s=block.interval_s,
             min_coverage=min_coverage,
         )
-        table = np.concatenate([stats.mean, np.log1p(stats.deviation), np.log1p(stats.speed)], axis=1)
+        moving = block.name == "dynamics"
+        table = np.concatenate([np.log1p(stats.deviation), np.log1p(stats.speed)], axis=1) if moving else stats.mean
         table[~rows.usable] = np.nan
         if baseline is None:
             covered = np.isfinite(table).all(axis=1)
@@ -180,10 +190,12 @@ def _raw_block(inputs: Inputs, rows: PersonRows, name: str) -> tuple[list[str], 
     if name == "emotions":
         raw = table_columns(inputs.table("emote", "expressions", EMOTIONS), EMOTIONS)[rows.index]
         return list(EMOTIONS), np.log(np.maximum(raw, EMOTION_FLOOR)), 0.1
-    if name == "measures":
+    if name in ("measures", "dynamics"):
         table = inputs.table("emote", "expressions")
         columns = measure_columns(table)
         return columns, table_columns(table, columns)[rows.index], 0.005
+    if name == "blendshapes":
+        return _blendshapes(inputs, rows)
     if name == "embeddings":
         state = inputs.table("embed", "embedded", ("state",))["state"].to_pylist()
         embedded = np.asarray([s == "embedded" for s in state], dtype=bool)[rows.index]
@@ -194,6 +206,13 @@ def _raw_block(inputs: Inputs, rows: PersonRows, name: str) -> tuple[list[str], 
     array = inputs.array("cluster", "components")
     raw = np.asarray(array[rows.index], dtype=np.float64)
     return [f"comp_{i + 1}" for i in range(array.shape[1])], raw, 1e-3
+
+
+def _blendshapes(inputs: Inputs, rows: PersonRows) -> tuple[list[str], np.ndarray, float]:
+    """The channels that are alive; without the weights none."""
+    array = inputs.array("emote", "blendshapes")
+    alive = [i for i, name in enumerate(BLENDSHAPES) if name not in DEAD_BLENDSHAPES] if array.shape[1] else []
+    return [BLENDSHAPES[i] for i in alive], np.asarray(array[rows.index][:, alive], dtype=np.float64), 0.02
 
 
 def measure_columns(expressions: pa.Table) -> list[str]:

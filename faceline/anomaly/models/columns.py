@@ -7,7 +7,6 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field
 
-from faceline.anomaly.baseline import Baseline
 from faceline.anomaly.models.protocol import AnomalyModel, checked, evenly
 from faceline.stage import StageParams
 
@@ -38,12 +37,14 @@ class EcodParams(StageParams):
 
 
 class _Deviation:
+    """The windows come in robust units already, weighted so that each block counts alike: nothing is scaled again."""
+
     def fit(self, x: np.ndarray) -> Self:
-        self._usual = Baseline.of(checked(x))
+        self._centre = np.median(checked(x), axis=0)
         return self
 
     def score(self, x: np.ndarray) -> np.ndarray:
-        return np.asarray(np.sqrt((self._usual.standardise(checked(x)) ** 2).mean(axis=1)))
+        return np.asarray(np.sqrt(((checked(x) - self._centre) ** 2).mean(axis=1)))
 
 
 class _Ecod:

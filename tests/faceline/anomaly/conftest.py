@@ -115,6 +115,7 @@ def build_scene(
         ("sample", "frames"): pa.table({"frame": np.arange(n) * 3, "time_s": time_s, "cut": cut}),
         ("align", "faces"): pa.table(face | align),
         ("emote", "expressions"): pa.table(face | expressions),
+        ("emote", "blendshapes"): np.zeros((rows, 0), dtype=np.float32),
         ("cluster", "persons"): pa.table(face | persons),
         ("cluster", "components"): component.astype(np.float32),
         ("embed", "embedded"): pa.table({"state": ["embedded" if e else "between" for e in embedded]}),
