@@ -132,9 +132,12 @@ def compare(
     """Method → figure name → `Figure`, over one group of recordings and the controls that go with it.
 
     Persons are drawn with replacement, the same draws for every method; persons of the controls are drawn apart from
-    them, since some have no other recordings. Methods are those that every recording has.
+    them, since some have no other recordings. Methods are those that every recording has. One person alone gives no
+    interval.
     """
-    chosen = list(metrics.resampled(len({i.unit for i in items}), draws, seed))
+    persons = len({i.unit for i in items})
+    draws = draws if persons > 1 else 0
+    chosen = list(metrics.resampled(persons, draws, seed))
     drawn_controls = list(metrics.resampled(max(len({i.unit for i in controls}), 1), draws, seed + 1))
 
     def figures(of: Callable[[Item], Judged], of_control: Callable[[Item], Judged] | None) -> dict[str, Figure]:
@@ -237,9 +240,10 @@ def reported_figures(
     draws: int = 1000,
     seed: int = 0,
 ) -> Figure:
-    """A statistic over recordings given as (person, reports), with the draws of persons."""
+    """A statistic over recordings given as (person, reports), with draws of persons where there are several."""
     units = sorted({unit for unit, _ in items})
     people = [[r for u, r in items if u == unit] for unit in units]
+    draws = draws if len(units) > 1 else 0
     values = np.array(
         [statistic([r for i in drawn for r in people[i]]) for drawn in metrics.resampled(len(units), draws, seed)]
     )

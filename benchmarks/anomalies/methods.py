@@ -154,7 +154,7 @@ def trial_scores(analysis: Analysis, rows: PersonRows) -> dict[str, np.ndarray]:
     found = {}
     for name in dict.fromkeys(names.tolist()):
         chosen = np.flatnonzero((names == name) & (person == rows.person))
-        out = np.full(len(rows), np.nan)
+        out = np.full(len(mine), np.nan)
         out[order[np.searchsorted(mine[order], keys[chosen])]] = score[chosen]
         out[~rows.usable] = np.nan
         found[name] = robust_z(out)
