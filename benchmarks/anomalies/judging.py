@@ -133,7 +133,7 @@ def compare(
 
     Persons are drawn with replacement, the same draws for every method; persons of the controls are drawn apart from
     them, since some have no other recordings. Methods are those that every recording has. One person alone gives no
-    interval.
+    interval. Figures of a trial by chance are means over the trials for which they are known.
     """
     persons = len({i.unit for i in items})
     draws = draws if persons > 1 else 0

@@ -231,10 +231,13 @@ class Analysis:
         """Contents of the artifacts of some stages."""
         return [ref.digest for stage in stages for ref in self.refs[stage]]
 
-    @property
-    def payloads(self) -> frozenset[str]:
-        """Names of what the grid search left."""
-        return frozenset(self._artifacts("gridsearch")[0].manifest.payloads)
+    def payloads(self, stage: str) -> dict[str, tuple[str, int]]:
+        """What a stage left: payload → its kind ("parquet", "npy", "files") and its rows in all segments."""
+        found: dict[str, tuple[str, int]] = {}
+        for artifact in self._artifacts(stage):
+            for name, stored in artifact.manifest.payloads.items():
+                found[name] = (stored.kind, found.get(name, ("", 0))[1] + stored.rows)
+        return found
 
     @cached_property
     def people(self) -> list[PersonRows]:

@@ -98,7 +98,8 @@ def reported_events(analysis: Analysis) -> list[ReportedEvent]:
     """The events of an analysed recording, by rank."""
     rows = analysis.table("gridsearch", "events").to_pylist()
     drivers: dict[int, list[tuple[int, str]]] = {}
-    if "drivers" in analysis.payloads:
+    named = "drivers" in analysis.payloads("gridsearch")
+    if named:
         for driver in analysis.table("gridsearch", "drivers").to_pylist():
             drivers.setdefault(driver["event"], []).append((driver["order"], driver["column"]))
     found = []
@@ -107,7 +108,7 @@ def reported_events(analysis: Analysis) -> list[ReportedEvent]:
         explained = row.get("explained")
         columns = (
             tuple(column for _, column in sorted(drivers.get(row["event"], ())))
-            if "drivers" in analysis.payloads
+            if named
             else columns_of(row.get("top_features") or "")
         )
         found.append(

@@ -28,7 +28,7 @@ from benchmarks.anomalies.judging import (
     reported_figures,
 )
 from benchmarks.anomalies.methods import ANCESTOR, BEST_TRIAL, FACELINE, RANDOM_TRIAL, Picker
-from benchmarks.anomalies.recordings import FOLDER, KINDS, REAL, Kind, Recording, all_recordings, one_thread
+from benchmarks.anomalies.recordings import FOLDER, KINDS, REAL, Kind, all_recordings, one_thread
 from benchmarks.anomalies.reported import (
     CALIBRATION,
     ConfoundCount,
@@ -138,8 +138,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             plain = replace(base, overrides=overrides, others=False, ancestor="off", calibration=())
             ablated[name] = run([replace(plain, recording=r) for r in recordings], args.processes, failed)
         result["ablations"] = ablations(outcomes, ablated, args.draws)
-    if args.scale:
-        result["scale"] = scale(recordings, args)
+    if args.scale and outcomes:
+        result["scale"] = scale(outcomes, args)
     result["failed"] = failed
     print(json.dumps(tables.plain(result), ensure_ascii=False))
     return 1 if failed else 0
@@ -156,7 +156,9 @@ def run(tasks: Sequence[Task], processes: int, failed: list[str]) -> list[Outcom
             continue
         found[name] = outcome
         said = f"{done}/{len(tasks)} {name}: {outcome.seconds:.0f} s, {outcome.states.get('run', 0)} stages run"
-        if len(outcome.people) > 1 and outcome.people[1] > SPLIT_SHARE * outcome.people[0]:
+        if not outcome.people:
+            said += "; nobody was found: left out of the comparison"
+        elif len(outcome.people) > 1 and outcome.people[1] > SPLIT_SHARE * outcome.people[0]:
             said += f"; told apart {len(outcome.people)} persons with {outcome.people} faces"
         print(said, file=sys.stderr)
     return [found[task.recording.name] for task in tasks if task.recording.name in found]
@@ -327,11 +329,12 @@ def ablations(outcomes: Sequence[Outcome], ablated: dict[str, list[Outcome]], dr
     return found
 
 
-def scale(recordings: Sequence[Recording], args: argparse.Namespace) -> dict[str, Any]:
-    """Print and give time and memory on many rows, made from the first recording."""
-    measured = measure(recordings[0].video, args.folder / "store", args.overrides, args.sizes)
+def scale(outcomes: Sequence[Outcome], args: argparse.Namespace) -> dict[str, Any]:
+    """Print and give time and memory on many rows, made from those of the recording with most faces."""
+    longest = max(outcomes, key=lambda o: (max(o.people, default=0), o.recording.name)).recording
+    measured = measure(longest.video, args.folder / "store", args.overrides, args.sizes)
     print(tables.scale_table(measured), flush=True)
-    return {"from": recordings[0].name, "sizes": [vars(m) for m in measured], "exponent": tables.exponent_of(measured)}
+    return {"from": longest.name, "sizes": [vars(m) for m in measured], "exponent": tables.exponent_of(measured)}
 
 
 if __name__ == "__main__":

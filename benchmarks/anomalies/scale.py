@@ -11,7 +11,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,9 @@ SIZES = (4_500, 9_000, 18_000, 36_000)
 NOISE = 0.2
 """Noise on repeated rows, in deviations of each column: copies would let a model look a row up."""
 
-TABLES = (
-    ("sample", "frames"),
-    ("align", "faces"),
-    ("emote", "expressions"),
-    ("cluster", "persons"),
-    ("embed", "embedded"),
-)
-ARRAYS = (("cluster", "components"), ("embed", "embeddings"))
+STAGES = ("align", "emote", "cluster", "embed")
+LEFT_OUT = frozenset({"crops", "landmarks"})
+"""Large payloads that neither trials nor the grid search read."""
 
 
 @dataclass(frozen=True)
@@ -96,24 +91,30 @@ def repeated(inputs: Analysis, rows: int, seed: int = 0) -> dict[tuple[str, str]
         "time_s": time_s,
     }
     payloads: dict[tuple[str, str], pa.Table | np.ndarray] = {}
-    for stage, payload in TABLES:
-        if stage == "sample":
-            columns: dict[str, Any] = {"frame": np.arange(rows), "time_s": time_s, "cut": np.zeros(rows, dtype=bool)}
-            payloads[stage, payload] = pa.table(columns)
-            continue
-        table = inputs.table(stage, payload).take(index)
-        for i, name in enumerate(table.column_names):
-            kind = table.schema.field(i).type
-            if name in numbers:
-                table = table.set_column(i, name, pa.array(numbers[name]).cast(kind))
-            elif pa.types.is_floating(kind) and name not in ("quality", "confidence"):
-                values = table[name].cast(pa.float64()).to_numpy(zero_copy_only=False)
-                table = table.set_column(i, name, pa.array(_noisy(values, rng), from_pandas=True).cast(kind))
-        payloads[stage, payload] = table
-    for stage, payload in ARRAYS:
-        values = np.array(inputs.array(stage, payload)[index], dtype=np.float64)
-        payloads[stage, payload] = np.column_stack([_noisy(v, rng) for v in values.T]).astype(np.float32)
+    columns: dict[str, Any] = {"frame": np.arange(rows), "time_s": time_s, "cut": np.zeros(rows, dtype=bool)}
+    payloads["sample", "frames"] = pa.table(columns)
+    for stage in STAGES:
+        for payload, (kind, count) in inputs.payloads(stage).items():
+            if payload in LEFT_OUT or count != faces.num_rows:
+                continue
+            if kind == "npy":
+                values = np.array(inputs.array(stage, payload)[index], dtype=np.float64)
+                payloads[stage, payload] = np.column_stack([_noisy(v, rng) for v in values.T]).astype(np.float32)
+            elif kind == "parquet":
+                payloads[stage, payload] = _noisy_table(inputs.table(stage, payload).take(index), numbers, rng)
     return payloads
+
+
+def _noisy_table(table: pa.Table, numbers: Mapping[str, np.ndarray], rng: np.random.Generator) -> pa.Table:
+    for i, name in enumerate(table.column_names):
+        kind = table.schema.field(i).type
+        if name in numbers:
+            table = table.set_column(i, table.schema.field(i), pa.array(numbers[name]).cast(kind))
+        elif pa.types.is_floating(kind) and name not in ("quality", "confidence"):
+            values = table[name].cast(pa.float64()).to_numpy(zero_copy_only=False)
+            noisy = pa.array(_noisy(values, rng), from_pandas=True).cast(kind)
+            table = table.set_column(i, table.schema.field(i), noisy)
+    return table
 
 
 def _noisy(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:

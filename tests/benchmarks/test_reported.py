@@ -42,7 +42,10 @@ class Artifacts:
     """What the grid search left, as an analysis gives it."""
 
     def __init__(self, **tables: pa.Table) -> None:
-        self.tables, self.payloads = tables, frozenset(tables)
+        self.tables = tables
+
+    def payloads(self, stage: str) -> dict[str, pa.Table]:
+        return self.tables
 
     def table(self, stage: str, payload: str) -> pa.Table:
         assert stage == "gridsearch"
