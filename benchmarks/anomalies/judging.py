@@ -172,35 +172,71 @@ def _figures(
     drawn_controls: Sequence[np.ndarray],
 ) -> dict[str, Figure]:
     found = {}
-    everybody = np.arange(len(people))
     for key in ("ap", "p_at_n", "vus_pr"):
         means = np.array([_mean([getattr(j, key) for j in person]) for person in people])
         values = np.array([_mean(means[drawn]) for drawn in chosen])
         found[key] = Figure(metrics.interval_of(_mean(means), values), values)
-    reports = [[j.reports for j in person] for person in people]
-    quiet = [[j.reports for j in person] for person in controls]
-    whole = _pooled(reports, everybody, quiet, np.arange(len(quiet)))
-    rows = np.array([_pooled(reports, a, quiet, b) for a, b in zip(chosen, drawn_controls, strict=True)])
-    rows = rows.reshape(-1, 3)
-    for k, key in enumerate(("ap_pooled", "recall", "control_fa")):
-        found[key] = Figure(metrics.interval_of(whole[k], rows[:, k]), rows[:, k])
+    # The first row is everybody once, the others are the draws.
+    pool = Pool([[j.reports for j in person] for person in people])
+    quiet = Pool([[j.reports for j in person] for person in controls]) if controls else None
+    pooled = pool.figures(_times(chosen, len(people)), quiet, _times(drawn_controls, len(controls)))
+    for key, values in pooled.items():
+        found[key] = Figure(metrics.interval_of(float(values[0]), values[1:]), values[1:])
     return found
 
 
-def _pooled(
-    people: Sequence[Sequence[Reports]], drawn: np.ndarray, quiet: Sequence[Sequence[Reports]], drawn_quiet: np.ndarray
-) -> tuple[float, float, float]:
-    recordings = [r for i in drawn for r in people[i]]
-    average = metrics.event_average_precision(recordings)
-    recall = metrics.recall_at_false_alarms(recordings)
-    if not quiet:
-        return average, recall, float("nan")
-    found = metrics.curve(recordings)
-    half = np.flatnonzero(found.recall >= 0.5)
-    if not len(half):
-        return average, recall, float("nan")
-    threshold = float(found.threshold[half[0]])
-    return average, recall, metrics.false_alarms_per_hour([r for i in drawn_quiet for r in quiet[i]], threshold)
+def _times(draws: Sequence[np.ndarray], count: int) -> np.ndarray:
+    """How often each of `count` persons is in the whole sample (once) and in each draw, float64 [1 + draws, count]."""
+    drawn = [np.bincount(draw, minlength=count)[:count] for draw in draws]
+    return np.array([np.ones(count), *drawn], dtype=np.float64).reshape(1 + len(drawn), count)
+
+
+class Pool:
+    """Reports of many persons in one falling order of score, to be counted under many draws of persons at once.
+
+    What is counted is `metrics.curve`: a person drawn twice counts twice, with all reports, events and hours.
+    """
+
+    def __init__(self, people: Sequence[Sequence[Reports]]) -> None:
+        recordings = [(k, r) for k, person in enumerate(people) for r in person]
+        score = np.concatenate([np.zeros(0), *(r.score for _, r in recordings)])
+        order = np.argsort(-score, kind="stable")
+        hit = np.concatenate([np.zeros(0, dtype=bool), *(metrics.new_hits(r) for _, r in recordings)])
+        owner = np.concatenate([np.zeros(0, dtype=np.int64), *(np.full(len(r.score), k) for k, r in recordings)])
+        self._hit, self._owner, score = hit[order], owner[order].astype(np.int64), score[order]
+        self._last = np.flatnonzero(np.append(np.diff(score) != 0, True)) if len(score) else np.zeros(0, np.int64)
+        self.threshold = score[self._last]
+        self._events = np.array([sum(len(r.true_s) for r in person) for person in people], dtype=np.float64)
+        self._hours = np.array([sum(r.duration_s for r in person) for person in people]) / 3600
+
+    def counts(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Reports and hits float64 [draws, thresholds], events and hours [draws], for `times` [draws, persons]."""
+        weight = times[:, self._owner]
+        reports = np.cumsum(weight, axis=1)[:, self._last]
+        hits = np.cumsum(weight * self._hit, axis=1)[:, self._last]
+        return reports, hits, times @ self._events, times @ self._hours
+
+    def figures(self, times: np.ndarray, quiet: Pool | None, quiet_times: np.ndarray) -> dict[str, np.ndarray]:
+        """`ap_pooled`, `recall` and `control_fa` of every draw, float64 [draws]; NaN where unknown."""
+        reports, hits, events, hours = self.counts(times)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            recall = hits / events[:, None]
+            precision = np.where(reports > 0, hits / np.maximum(reports, 1), 0.0)
+            steps = np.diff(recall, axis=1, prepend=0.0)
+            allowed = (reports - hits) / hours[:, None] <= metrics.FALSE_ALARMS_PER_HOUR + 1e-9
+        unknown = events == 0
+        average = np.where(unknown, np.nan, (steps * precision).sum(axis=1))
+        most = np.where(unknown, np.nan, np.where(allowed, recall, 0.0).max(axis=1, initial=0.0))
+        alarms = np.full(len(times), np.nan)
+        half = recall >= 0.5
+        if quiet is not None and half.shape[1]:
+            threshold = self.threshold[half.argmax(axis=1)]
+            found, true, _, quiet_hours = quiet.counts(quiet_times)
+            false = np.concatenate([np.zeros((len(times), 1)), found - true], axis=1)
+            # Thresholds fall, so that the number of those at or above is a position.
+            reached = np.searchsorted(-quiet.threshold, -threshold, side="right")
+            alarms = np.where(half.any(axis=1), false[np.arange(len(times)), reached] / quiet_hours, np.nan)
+        return {"ap_pooled": average, "recall": most, "control_fa": alarms}
 
 
 def _mean_figure(figures: Sequence[Figure]) -> Figure:

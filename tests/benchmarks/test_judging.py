@@ -109,6 +109,33 @@ def test_draws_are_those_of_the_metrics_bootstrap_and_paired() -> None:
     assert (got.value, got.low, got.high) == pytest.approx((expected.value, expected.low, expected.high))
 
 
+def test_a_pool_counts_every_draw_as_the_metrics_do() -> None:
+    rng = np.random.default_rng(1)
+
+    def some(events: int) -> Reports:
+        start = np.sort(rng.uniform(0, 500, events))
+        # Few different scores, so that many are equal, also between persons.
+        true = np.stack([start, start + 20], axis=1)
+        return Reports(true, rng.uniform(0, 600, 30), rng.integers(0, 12, 30), 600.0)
+
+    people = [[some(3) for _ in range(int(rng.integers(1, 3)))] for _ in range(4)] + [[reports([], {})]]
+    quiet = [[some(0)], [some(0), some(0)]]
+    draws, quiet_draws = rng.integers(0, 5, (40, 5)), rng.integers(0, 2, (40, 2))
+    got = judging.Pool(people).figures(judging._times(draws, 5), judging.Pool(quiet), judging._times(quiet_draws, 2))
+    known = 0
+    for k in range(41):
+        drawn = [r for i in (draws[k - 1] if k else range(5)) for r in people[i]]
+        controls = [r for i in (quiet_draws[k - 1] if k else range(2)) for r in quiet[i]]
+        assert got["ap_pooled"][k] == pytest.approx(metrics.event_average_precision(drawn), nan_ok=True)
+        assert got["recall"][k] == pytest.approx(metrics.recall_at_false_alarms(drawn), nan_ok=True)
+        counted = metrics.curve(drawn)
+        half = counted.threshold[counted.recall >= 0.5]
+        known += len(half) > 0
+        expected = metrics.false_alarms_per_hour(controls, half[0]) if len(half) else np.nan
+        assert got["control_fa"][k] == pytest.approx(expected, nan_ok=True)
+    assert known > 20
+
+
 def test_one_person_gives_no_interval() -> None:
     items = [Item("a", {FACELINE: Judged(reports(TWO, GOOD), 0.5)})]
     figure = compare(items, [], draws=50)[FACELINE]["ap"].interval
