@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.anomalies import made
-from benchmarks.anomalies.sources import SOURCES, clips_folder
+from benchmarks.anomalies.sources import SOURCES, Source, clips_folder
 from benchmarks.anomalies.splice import Request, all_requests
 from faceline.made.script import Script
 
@@ -187,15 +187,21 @@ def all_recordings(folder: Path, kinds: Sequence[Kind], split: str, seeds: Seque
     clips = clips_folder()
     for request in all_requests(seeds=tuple(seeds)) if clips is not None else ():
         kind: Kind = "spliced" if request.events_each else "controls"
-        # Nothing is tuned on persons without expressions.
-        side = "reporting" if request.source.split == "control" else request.source.split
         video = folder / "footage" / "spliced" / f"{request.name}.mp4"
-        found.append(Recording(request.name, kind, side, request.source.unit, video, request))
+        found.append(Recording(request.name, kind, side_of(request.source), request.source.unit, video, request))
     for clip in NATURAL if clips is not None else ():
         owner = next((source for source in SOURCES if clip in source.clips), None)
-        side, unit = ("reporting", Path(clip).stem) if owner is None else (owner.split, owner.unit)
+        side, unit = ("reporting", Path(clip).stem) if owner is None else (side_of(owner), owner.unit)
         found.append(Recording(f"natural_{Path(clip).stem}", "natural", side, unit, clips / clip))
     return [r for r in found if r.kind in kinds and (split == "all" or r.split in (split, "any"))]
+
+
+def side_of(source: Source) -> str:
+    """ "tuning" or "reporting". Nothing is tuned on persons without expressions, unless they may be somebody who is."""
+    if source.split != "control":
+        return source.split
+    same = {other.split for other in SOURCES if other.unit == source.unit and other.split != "control"}
+    return same.pop() if same else "reporting"
 
 
 class Analysis:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,13 @@ def test_splits_share_no_real_person(clips: Path, tmp_path: Path) -> None:
     assert [r.name for r in all_recordings(tmp_path, ("quiet",), "tuning")] == [
         r.name for r in all_recordings(tmp_path, ("quiet",), "reporting")
     ]
+
+
+def test_a_control_who_may_be_somebody_else_stays_on_their_side() -> None:
+    lamp = next(s for s in recordings.SOURCES if s.person == "lamp")
+    assert recordings.side_of(replace(lamp, perhaps="")) == "reporting"
+    assert recordings.side_of(replace(lamp, perhaps="webcam")) == "tuning"
+    assert recordings.side_of(replace(lamp, perhaps="pouter")) == "reporting"
 
 
 def test_truth_of_made_footage_has_its_scripts_difficulty(tmp_path: Path) -> None:
