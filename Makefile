@@ -12,10 +12,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 JOBS ?= 2
 TESTS ?= tests
 
-.PHONY: help setup demo test lint format bench ui lock clean
+.PHONY: help setup demo test lint format bench bench-anomalies ui lock clean
 
 help:  ## Show what there is to make
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 setup: $(STAMP)  ## Install the locked environment into .venv
 
@@ -53,6 +53,9 @@ format: $(STAMP)  ## Put the code into its form
 
 bench: $(STAMP)  ## faceline against the straightforward script, on one clip in one run (FOOTAGE=clip.mp4)
 	$(BIN)/python -m benchmarks.bench $(if $(FOOTAGE),--footage "$(FOOTAGE)") $(ARGS)
+
+bench-anomalies: $(STAMP)  ## faceline and other methods on footage with known events (ARGS="--help" says what there is to choose)
+	$(BIN)/python -m benchmarks.anomalies.run $(ARGS)
 
 ui: $(STAMP)  ## Start a Prefect server with its UI; runs report to it when PREFECT_API_URL names it
 	@echo "In another shell: export PREFECT_API_URL=http://127.0.0.1:4200/api, then run faceline"

@@ -141,7 +141,7 @@ def ancestor(embeddings: np.ndarray, emotions: np.ndarray, stretches: np.ndarray
     out = np.full(len(known), np.nan)
     if known.sum() < LEAST_ROWS:
         return out
-    reduced = umap.UMAP(n_components=3, random_state=SEED).fit_transform(embeddings[known])
+    reduced = umap.UMAP(n_components=3, random_state=SEED, n_jobs=1).fit_transform(embeddings[known])
     x = _standard(np.concatenate([reduced, emotions[known]], axis=1))
     out[known] = _reconstruction_error(x, stretches[known], epochs)
     return out

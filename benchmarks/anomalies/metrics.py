@@ -14,8 +14,8 @@ Time-Series Anomaly Detection", AAAI 2022).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -44,6 +44,7 @@ class Reports:
     peak_s: np.ndarray
     score: np.ndarray
     duration_s: float
+    _hits: dict[float, np.ndarray] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         true_s = np.asarray(self.true_s, dtype=np.float64).reshape(-1, 2)
@@ -102,6 +103,10 @@ def new_hits(recording: Reports, tolerance_s: float = TOLERANCE_S) -> np.ndarray
     start, end = recording.true_s[:, 0] - tolerance_s, recording.true_s[:, 1] + tolerance_s
     owner = np.full(len(start), -1)
 
+    # A bootstrap asks for the same recording thousands of times.
+    if tolerance_s in recording._hits:
+        return recording._hits[tolerance_s]
+
     def place(report: int, tried: set[int]) -> bool:
         """Give the report an event, moving earlier reports to other events where that makes room (Kuhn 1955)."""
         peak = recording.peak_s[report]
@@ -117,6 +122,7 @@ def new_hits(recording: Reports, tolerance_s: float = TOLERANCE_S) -> np.ndarray
     hit = np.zeros(len(order), dtype=bool)
     for report in order.tolist():
         hit[report] = place(report, set())
+    recording._hits[tolerance_s] = hit
     return hit
 
 
@@ -277,13 +283,20 @@ def bootstrap_interval(
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
     groups = [by_person[person] for person in sorted(by_person)]
+    figures = [statistic([item for i in drawn for item in groups[i]]) for drawn in resampled(len(groups), draws, seed)]
+    return interval_of(float(statistic([item for group in groups for item in group])), np.array(figures), level)
+
+
+def resampled(count: int, draws: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """Positions of `count` persons drawn with replacement, int64 [count], so many times; the same for all methods."""
     rng = np.random.default_rng(seed)
-    figures = np.empty(draws)
-    for k in range(draws):
-        drawn = rng.integers(0, len(groups), len(groups))
-        figures[k] = statistic([item for i in drawn for item in groups[i]])
+    for _ in range(draws):
+        yield rng.integers(0, count, count)
+
+
+def interval_of(value: float, figures: np.ndarray, level: float = 0.95) -> Interval:
+    """The percentile interval of a figure over draws float64 [draws]; those that are NaN are left out."""
     figures = figures[np.isfinite(figures)]
-    value = float(statistic([item for group in groups for item in group]))
     if len(figures) == 0:
         return Interval(value, float("nan"), float("nan"), 0)
     low, high = np.quantile(figures, [(1 - level) / 2, (1 + level) / 2])

@@ -1,0 +1,229 @@
+"""One score per face for every method, on the same rows, and the one way in which all of them become reports.
+
+Rows are those of the person who is seen most: recordings show one person each. A method's score is brought to a robust
+z within its recording (median 0, MAD 1), so that recordings can be judged by one threshold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from benchmarks.anomalies import baselines
+from benchmarks.anomalies.recordings import Analysis
+from faceline.anomaly.rows import PersonRows
+
+FACELINE = "faceline"
+ANCESTOR = f"ancestor (top {baselines.TOP})"
+RANDOM_TRIAL = "a random trial"
+BEST_TRIAL = "best trial in hindsight"
+ALL_TRIALS = "mean rank of all trials"
+
+ANCESTOR_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise")
+
+Picker = Literal["prominent", "spaced"]
+VALLEY = 0.7
+"""A peak stands out when the score falls below this share of its height on the way to any higher one."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """Scores of one recording's person.
+
+    Attributes:
+        time_s: float64 [n], ascending.
+        stretch: int64 [n], as in `faceline.anomaly.rows.PersonRows`.
+        methods: method → float64 [n], robust z; NaN where it says nothing.
+        trials: trial → the same.
+    """
+
+    time_s: np.ndarray
+    stretch: np.ndarray
+    methods: Mapping[str, np.ndarray]
+    trials: Mapping[str, np.ndarray]
+
+
+def robust_z(score: np.ndarray) -> np.ndarray:
+    """(score − median) / (1.4826 MAD) over the finite scores; where the MAD is 0, the mean absolute deviation scales.
+
+    A constant score says nothing and becomes 0.
+    """
+    score = np.asarray(score, dtype=np.float64)
+    known = np.isfinite(score)
+    if not known.any():
+        return score.copy()
+    apart = score - np.median(score[known])
+    scale = 1.4826 * np.median(np.abs(apart[known]))
+    if scale <= 1e-12:
+        scale = 1.2533 * np.abs(apart[known]).mean()
+    return np.where(known, apart / scale if scale > 1e-12 else 0.0, np.nan)
+
+
+def pick(
+    time_s: np.ndarray,
+    stretch: np.ndarray,
+    score: np.ndarray,
+    *,
+    picker: Picker = "prominent",
+    count: int | None = None,
+    spacing_s: float = baselines.SPACING_S,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The reports of a score without any threshold: peak times and scores, highest first. One way for all methods.
+
+    "prominent": peaks over 0 that stand out from higher ones by a valley, none within `spacing_s` of a higher one.
+    "spaced": the highest rows, none within `spacing_s` of a higher one. The latter counts the flanks of one long event
+    as further reports, and so as false alarms; it takes no side between methods, but neither does a valley, and nobody
+    would hand such flanks to a reader.
+
+    Args:
+        time_s: float64 [n], ascending.
+        stretch: int64 [n] ascending; no peak is compared across its borders.
+        score: float64 [n], robust z; NaN where there is none.
+        picker: which way.
+        count: at most so many; None for all.
+        spacing_s: least distance of two reports.
+    """
+    known = np.flatnonzero(np.isfinite(score))
+    if picker == "prominent":
+        candidates: list[int] = []
+        for piece in np.split(known, np.flatnonzero(np.diff(stretch[known]) != 0) + 1):
+            candidates += [int(piece[i]) for i in _prominent(score[piece])]
+    else:
+        candidates = known.tolist()
+    chosen: list[int] = []
+    free = np.ones(len(score), dtype=bool)
+    for row in sorted(candidates, key=lambda i: (-score[i], i)):
+        if count is not None and len(chosen) >= count:
+            break
+        if free[row]:
+            chosen.append(row)
+            near = np.abs(time_s - time_s[row]) < spacing_s - 1e-6
+            free &= ~near
+    return time_s[chosen].astype(np.float64), np.asarray(score, dtype=np.float64)[chosen]
+
+
+def _prominent(score: np.ndarray) -> list[int]:
+    from faceline.anomaly.events import prominent_peaks
+
+    return prominent_peaks(score, np.nextafter(0.0, 1.0), VALLEY) if len(score) else []
+
+
+def expressions(analysis: Analysis, rows: PersonRows) -> np.ndarray:
+    """What plain methods look at: logarithms of the seven emotions and all measures, raw, float64 [n, d].
+
+    NaN for rows that may carry no event; columns that most usable rows lack are left out.
+    """
+    from faceline.anomaly.features import EMOTION_FLOOR, EMOTIONS, measure_columns, table_columns
+
+    table = analysis.table("emote", "expressions")
+    emotions = np.log(np.maximum(table_columns(table, EMOTIONS), EMOTION_FLOOR))
+    measures = table_columns(table, measure_columns(table))
+    x = np.concatenate([emotions, measures], axis=1)[rows.index]
+    x[~rows.usable] = np.nan
+    if not rows.usable.any():
+        return x
+    return x[:, np.isfinite(x[rows.usable]).mean(axis=0) > 0.5]
+
+
+def ancestor_score(analysis: Analysis, embedded: Analysis, rows: PersonRows) -> np.ndarray:
+    """The ancestor's score: it knows no masks, every face with an embedding and emotions counts; float64 [n]."""
+    from faceline.anomaly.features import table_columns
+
+    emotions = table_columns(analysis.table("emote", "expressions"), ANCESTOR_EMOTIONS)[rows.index]
+    state = np.array(embedded.table("embed", "embedded", ("state",))["state"].to_pylist(), dtype=object)
+    vectors = np.array(embedded.array("embed", "embeddings")[rows.index], dtype=np.float64)
+    vectors[state[rows.index] != "embedded"] = np.nan
+    return baselines.ancestor(vectors, emotions, rows.stretch)
+
+
+def trial_scores(analysis: Analysis, rows: PersonRows) -> dict[str, np.ndarray]:
+    """Every trial's own score of the person, as its robust z in the rows that may carry an event."""
+    table = analysis.table("trial", "scores", ("trial", "person", "segment", "face", "score"))
+    faces = analysis.table("align", "faces", ("segment", "face"))
+    person = table["person"].to_numpy()
+    names = np.array(table["trial"].to_pylist(), dtype=object)
+    keys = _keys(table["segment"].to_numpy(), table["face"].to_numpy())
+    score = table["score"].to_numpy(zero_copy_only=False).astype(np.float64)
+    mine = _keys(faces["segment"].to_numpy(), faces["face"].to_numpy())[rows.index]
+    order = np.argsort(mine, kind="stable")
+    found = {}
+    for name in dict.fromkeys(names.tolist()):
+        chosen = np.flatnonzero((names == name) & (person == rows.person))
+        out = np.full(len(mine), np.nan)
+        out[order[np.searchsorted(mine[order], keys[chosen])]] = score[chosen]
+        out[~rows.usable] = np.nan
+        found[name] = robust_z(out)
+    return found
+
+
+def _keys(segment: np.ndarray, face: np.ndarray) -> np.ndarray:
+    return segment.astype(np.int64) * (1 << 40) + face.astype(np.int64)
+
+
+def mean_of_ranks(scores: Sequence[np.ndarray]) -> np.ndarray:
+    """Mean rank of several scores per row, over those that have one there; NaN where none has."""
+    ranks = np.array([baselines.ranks(score) for score in scores])
+    known = np.isfinite(ranks)
+    total = np.where(known, ranks, 0.0).sum(axis=0)
+    return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
+
+
+def faceline_score(analysis: Analysis, rows: PersonRows) -> np.ndarray:
+    """faceline's final score, float64 [n]."""
+    column = analysis.table("gridsearch", "scores", ("score",))["score"]
+    return column.to_numpy(zero_copy_only=False).astype(np.float64)[rows.index]
+
+
+def series_of(
+    analysis: Analysis,
+    rows: PersonRows,
+    *,
+    cache: Path,
+    others: bool = True,
+    embedded: Callable[[], Analysis] | None = None,
+) -> Series:
+    """Scores of all methods.
+
+    Args:
+        analysis: the recording's artifacts.
+        rows: the person's.
+        cache: folder in which the other methods' scores are kept, under what they follow from.
+        others: whether other methods than faceline are wanted.
+        embedded: gives the artifacts with an embedding of every face, for the ancestor; None leaves it out.
+    """
+    methods = {FACELINE: robust_z(faceline_score(analysis, rows))}
+    if not others:
+        return Series(rows.time_s, rows.stretch, methods, {})
+    came_from = analysis.digests("sample", "align", "emote", "cluster")
+    x = expressions(analysis, rows)
+    for name, method in baselines.BASELINES.items():
+        methods[name] = robust_z(
+            kept(cache, [name, str(rows.person), *came_from], lambda m=method: m(rows.time_s, x, rows.stretch))
+        )
+    if embedded is not None:
+        whole = embedded()
+        parts = [ANCESTOR, str(rows.person), *came_from, *whole.digests("embed")]
+        methods[ANCESTOR] = robust_z(kept(cache, parts, lambda: ancestor_score(analysis, whole, rows)))
+    trials = trial_scores(analysis, rows)
+    methods[ALL_TRIALS] = robust_z(mean_of_ranks(list(trials.values())))
+    return Series(rows.time_s, rows.stretch, methods, trials)
+
+
+def kept(cache: Path, parts: Sequence[str], make: Callable[[], np.ndarray]) -> np.ndarray:
+    """An array from the cache, or made and put there. Its name follows from `parts` and the code of the methods."""
+    code = [Path(module).read_bytes() for module in (__file__, baselines.__file__)]
+    digest = hashlib.sha256(b"\0".join([*(part.encode() for part in parts), *code])).hexdigest()
+    path = cache / f"{digest}.npy"
+    if path.is_file():
+        return np.asarray(np.load(path))
+    array = make()
+    cache.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{digest}.part.npy")
+    np.save(draft, array)
+    draft.replace(path)
+    return array

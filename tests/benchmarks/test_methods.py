@@ -1,0 +1,122 @@
+"""Scores of all methods, and how they become reports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from benchmarks.anomalies import methods
+from benchmarks.anomalies.methods import kept, mean_of_ranks, pick, robust_z
+
+NAN = np.nan
+
+
+def test_robust_z_by_hand() -> None:
+    # Median 3, absolute departures 2 1 0 1 6: their median is 1.
+    assert robust_z(np.array([1, 2, 3, 4, NAN, 9.0])) == pytest.approx(
+        np.array([-2, -1, 0, 1, NAN, 6]) / 1.4826, nan_ok=True
+    )
+    # No MAD: the mean absolute departure, 2 / 5, scales.
+    assert robust_z(np.array([5, 5, 5, 5, 7.0]))[-1] == pytest.approx(2 / (1.2533 * 0.4))
+    assert robust_z(np.full(4, 3.0)).tolist() == [0, 0, 0, 0]
+    assert np.isnan(robust_z(np.full(3, NAN))).all()
+
+
+def test_prominent_peaks_leave_flanks_out_and_spaced_ones_do_not() -> None:
+    time_s = np.arange(14) / 2
+    one = np.array([0, 0, 5, 8, 9, 8, 7, 6, 0, 0, 4, 0, NAN, 3.0])
+    stretch = np.zeros(14, dtype=int)
+    at, height = pick(time_s, stretch, one)
+    # 9 with its flanks is one report; 3 stands alone behind a gap but within 1.5 s of 4, which is allowed.
+    assert at.tolist() == [2.0, 5.0, 6.5]
+    assert height.tolist() == [9, 4, 3]
+    at, height = pick(time_s, stretch, one, picker="spaced")
+    assert height.tolist()[:3] == [9, 7, 5]
+    assert (np.diff(np.sort(at)) >= 1).all()
+
+
+def test_picking_keeps_to_distance_number_and_stretches() -> None:
+    time_s = np.arange(8) / 4
+    score = np.array([0, 6, 0, 5, 0, 0, 4, 0.0])
+    whole = np.zeros(8, dtype=int)
+    assert pick(time_s, whole, score)[0].tolist() == [0.25, 1.5]  # 5 is half a second from 6
+    assert pick(time_s, whole, score, count=1)[0].tolist() == [0.25]
+    assert pick(time_s, whole, score, spacing_s=0.5)[1].tolist() == [6, 5, 4]
+    # Over a cut there is no flank: both sides of it are peaks, but too close to each other for two reports.
+    rising = np.arange(8.0)
+    cut = (np.arange(8) >= 2).astype(int)
+    assert pick(time_s, cut, rising)[0].tolist() == [1.75, 0.25]
+    # What never rises over the median is no report.
+    assert len(pick(time_s, whole, -np.ones(8))[0]) == 0
+    assert len(pick(time_s, whole, np.full(8, NAN))[0]) == 0
+
+
+def test_mean_of_ranks_takes_those_that_are_there() -> None:
+    a, b = np.array([1, 2, 3, NAN, NAN]), np.array([9, 5, NAN, 7, NAN])
+    # Ranks of a: 0, ½, 1; of b: 1, 0, ½.
+    assert mean_of_ranks([a, b]) == pytest.approx([0.5, 0.25, 1.0, 0.5, NAN], nan_ok=True)
+
+
+def test_kept_scores_are_made_once_for_what_they_follow_from(tmp_path: Path) -> None:
+    made: list[str] = []
+
+    def make() -> np.ndarray:
+        made.append("x")
+        return np.array([1.0, NAN])
+
+    for parts in (["lof", "abc"], ["lof", "abc"], ["lof", "abd"]):
+        assert kept(tmp_path, parts, make) == pytest.approx([1.0, NAN], nan_ok=True)
+    assert len(made) == 2
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+class Artifacts:
+    """Tables by (stage, payload), as an analysis gives them."""
+
+    def __init__(self, **tables: pa.Table) -> None:
+        self.tables = tables
+
+    def table(self, stage: str, payload: str, columns: object = None) -> pa.Table:
+        return self.tables[f"{stage}_{payload}"]
+
+
+def test_a_trials_scores_reach_the_rows_of_their_faces() -> None:
+    n = 6
+    align = pa.table({"segment": pa.array([0] * n, pa.int32()), "face": np.arange(n)})
+    scores = pa.table(
+        {
+            "trial": ["a"] * 4 + ["b"] * 4 + ["a"],
+            "person": [1] * 8 + [2],
+            "segment": [0] * 9,
+            "face": [4, 0, 2, 5, 0, 2, 4, 5, 1],
+            "score": [9.0, 1.0, 2.0, 3.0, 1.0, None, 3.0, 4.0, 77.0],
+        }
+    )
+    rows = SimpleNamespace(person=1, index=np.array([0, 2, 4, 5]), usable=np.array([True, True, True, False]))
+    found = methods.trial_scores(Artifacts(align_faces=align, trial_scores=scores), rows)  # type: ignore[arg-type]
+    assert found["a"] == pytest.approx(robust_z(np.array([1, 2, 9, NAN])), nan_ok=True)
+    assert found["b"] == pytest.approx(robust_z(np.array([1, NAN, 3, NAN])), nan_ok=True)
+
+
+def test_plain_methods_see_log_emotions_and_measures_of_usable_rows() -> None:
+    n = 4
+    emotions = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+    table = pa.table(
+        {
+            "time_s": np.arange(n) / 10,
+            **{name: pa.array([0.5, 0.0, 1.0, 0.25], pa.float32()) for name in emotions},
+            "mouth_width": pa.array([1.0, 2.0, 3.0, 4.0], pa.float32()),
+            "gaze_up": pa.array([None, None, 1.0, None], pa.float32()),
+            "emotion_state": ["ok"] * n,
+        }
+    )
+    rows = SimpleNamespace(index=np.arange(n), usable=np.array([True, True, True, False]))
+    x = methods.expressions(Artifacts(emote_expressions=table), rows)  # type: ignore[arg-type]
+    assert x.shape == (4, 8)  # what most usable rows lack is out
+    assert x[:3, 0] == pytest.approx(np.log([0.5, 0.01, 1.0]))
+    assert x[:3, 7].tolist() == [1, 2, 3]
+    assert np.isnan(x[3]).all()

@@ -1,0 +1,52 @@
+"""A recording from its script to its judgement, with the networks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.anomalies import baselines
+from benchmarks.anomalies.methods import ALL_TRIALS, ANCESTOR, FACELINE
+from benchmarks.anomalies.recordings import Recording
+from benchmarks.anomalies.reported import Nominal
+from benchmarks.anomalies.scale import repeated, run_stages
+from benchmarks.anomalies.working import Task, work
+from faceline.made.script import Burst, Script
+
+
+@pytest.mark.models
+def test_a_made_recording_is_judged_and_judged_alike_again(tmp_path: Path) -> None:
+    script = Script(
+        name="talker_strong_0", seed=3, duration_s=14, tile_width_px=320, tile_height_px=320,
+        bursts=(Burst(kind="mouth_open", start_s=8.0, strength=1.0),),
+    )  # fmt: skip
+    recording = Recording(script.name, "made", "any", "talker", tmp_path / "footage" / f"{script.name}.mp4", script)
+    task = Task(recording, tmp_path, ("sample.fps=5", "gridsearch=small"), ancestor="kept")
+    outcome = work(task)
+    assert outcome.duration_s == pytest.approx(14, abs=0.3)
+    assert len(outcome.people) == 1
+    assert list(outcome.methods["strong"]) == [FACELINE, *baselines.BASELINES, ANCESTOR, ALL_TRIALS]
+    assert len(outcome.trials["strong"]) == 3
+    assert outcome.methods["strong"][FACELINE].ap == 1
+    assert outcome.methods["strong"]["isolation forest"].ap == 1
+    assert outcome.calibration == {}
+
+    again = work(task)
+    assert again.states["run"] == 0
+    for name, judged in outcome.methods["strong"].items():
+        assert again.methods["strong"][name].reports.score.tolist() == judged.reports.score.tolist()
+
+    quiet = replace(task, others=False, ancestor="off", calibration=(Nominal("gridsearch.events.alpha=0.2", 0.2),))
+    plain = Script.model_validate(script.model_dump() | {"bursts": (), "name": "talker_quiet_0"})
+    calm = Recording(plain.name, "quiet", "any", "talker", tmp_path / "footage" / f"{plain.name}.mp4", plain)
+    outcome = work(replace(quiet, recording=calm))
+    assert list(outcome.methods) == [""] and list(outcome.methods[""]) == [FACELINE]
+    assert list(outcome.calibration) == ["gridsearch.events.alpha=0.2"]
+
+    from benchmarks.anomalies.recordings import analyse
+
+    analysis = analyse(calm.video, tmp_path / "store", task.overrides)
+    trials_s, gridsearch_s = run_stages(repeated(analysis, 200), task.overrides)
+    assert trials_s > 0 and gridsearch_s > 0
