@@ -22,12 +22,17 @@ SHORTEST_BLOCK_S = 0.5
 class EventParams(StageParams):
     """How scores become events."""
 
-    alpha: float = Field(
+    false_per_hour: float = Field(
+        3.0,
+        gt=0,
+        description="false events that are accepted per hour in which a person's face can be judged: how many moments"
+        " of usual footage may be reported",
+    )
+    false_per_footage: float = Field(
         0.1,
         gt=0,
-        lt=1,
-        description="largest p-value of a reported event: the chance that footage of this length without any anomaly"
-        " gives one",
+        description="the same for a whole footage, where that is more: short footage would otherwise have to show the"
+        " near impossible",
     )
     min_score: float = Field(
         3.5,
@@ -55,21 +60,35 @@ class EventParams(StageParams):
 
 @dataclass(frozen=True)
 class Event:
-    """One event, as positions in the series it was cut from: `start` ≤ `peak` ≤ `end`, all of scored rows."""
+    """One event, as positions in the series it was cut from: `start` ≤ `peak` ≤ `end`, all of scored rows.
+
+    `expected` is the expected number of moments of the person's usual footage that score as high, `p_value` the
+    probability of at least one (see `faceline.anomaly.tail`).
+    """
 
     start: int
     peak: int
     end: int
     score: float
     p_value: float
+    expected: float
 
 
 @dataclass(frozen=True)
 class Cutting:
-    """Events in order of time, and the threshold a peak had to reach; NaN when there is too little footage for one."""
+    """Events in order of time.
+
+    Attributes:
+        events: the events.
+        threshold: score that a peak had to reach; NaN when there is too little footage for one.
+        expected: expected number of usual moments that reach the threshold: of false events. NaN as before.
+        judged_s: seconds of footage with a score.
+    """
 
     events: tuple[Event, ...]
     threshold: float
+    expected: float
+    judged_s: float
 
 
 def cut_events(
@@ -84,14 +103,16 @@ def cut_events(
         interval_s: sampling interval.
         params: see `EventParams`.
 
-    Peaks at or above the threshold (the score whose p-value is `alpha`) that stand out from higher ones by a valley
+    Peaks at or above the threshold (the score whose expected number is `accepted`) that stand out from higher ones by a valley
     become events; each reaches to both sides while the score stays above `extent` of its peak, no further than the
     valley towards the next event.
     """
-    tail = null_distribution(score, time_s, stretch, interval_s, params)
+    judged_s = float(np.isfinite(score).sum()) * interval_s
+    number = accepted(judged_s, params)
+    tail = null_distribution(score, time_s, stretch, interval_s, params, number)
     if tail is None:
-        return Cutting((), float("nan"))
-    threshold = max(tail.level(params.alpha), params.min_score, 1e-9)
+        return Cutting((), float("nan"), float("nan"), judged_s)
+    threshold = max(tail.level(number), params.min_score, 1e-9)
     known = np.flatnonzero(np.isfinite(score))
     bridge_s = max(params.min_gap_s, 2.5 * interval_s)
     spans: list[tuple[int, int, int]] = []
@@ -99,13 +120,29 @@ def cut_events(
         spans += _spans(score[piece], time_s[piece], threshold, params, piece)
     spans = [s for s in spans if time_s[s[2]] - time_s[s[0]] + interval_s >= params.min_duration_s - 1e-6]
     spans = sorted(spans, key=lambda s: (-score[s[1]], s[1]))[: params.max_events]
-    p = tail.p_value(score[[s[1] for s in spans]]) if spans else np.zeros(0)
-    events = [Event(a, b, c, float(score[b]), float(p_value)) for (a, b, c), p_value in zip(spans, p, strict=True)]
-    return Cutting(tuple(sorted(events, key=lambda e: e.peak)), float(threshold))
+    heights = score[[peak for _, peak, _ in spans]] if spans else np.zeros(0)
+    events = [
+        Event(a, b, c, float(height), float(p), float(number))
+        for (a, b, c), height, p, number in zip(
+            spans, heights, tail.p_value(heights), tail.expected(heights), strict=True
+        )
+    ]
+    ordered = tuple(sorted(events, key=lambda e: e.peak))
+    return Cutting(ordered, float(threshold), float(tail.expected(threshold)[0]), judged_s)
+
+
+def accepted(judged_s: float, params: EventParams) -> float:
+    """Expected number of false events that is accepted in so many seconds of judged footage."""
+    return max(params.false_per_hour * judged_s / 3600.0, params.false_per_footage)
 
 
 def null_distribution(
-    score: np.ndarray, time_s: np.ndarray, stretch: np.ndarray, interval_s: float, params: EventParams
+    score: np.ndarray,
+    time_s: np.ndarray,
+    stretch: np.ndarray,
+    interval_s: float,
+    params: EventParams,
+    number: float,
 ) -> Tail | None:
     """The person's null distribution; `None` when there are too few blocks or the series is flat."""
     known = np.isfinite(score)
@@ -114,7 +151,7 @@ def null_distribution(
     block_s = max(params.block_s, memory_s(score, time_s, interval_s))
     # Short footage: rather dependent blocks than none. On autocorrelated noise of 8 to 30 s this stays conservative.
     block_s = max(min(block_s, known.sum() * interval_s / ENOUGH_BLOCKS), SHORTEST_BLOCK_S)
-    return fit_tail(block_maxima(score, time_s, stretch, block_s), keep=params.keep, alpha=params.alpha)
+    return fit_tail(block_maxima(score, time_s, stretch, block_s), keep=params.keep, number=number)
 
 
 def _pieces(known: np.ndarray, time_s: np.ndarray, stretch: np.ndarray, bridge_s: float) -> list[np.ndarray]:

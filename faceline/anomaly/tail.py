@@ -13,9 +13,9 @@ Two things keep this honest on real footage:
   standardised largest maximum is free of parameters and depends on the numbers of blocks alone; it is simulated with
   the same estimator, so that short footage asks for larger departures by itself.
 
-The p-value of a peak is the probability that footage of this length, of this person as usual, holds any departure that
-large: with `alpha` = 0.05, one in twenty footages without anomalies gives a false event. It needs no further correction
-for the number of events.
+A score is judged in two ways. Its *expected number* is how many moments of this person's usual footage, of this length,
+reach it: what is reported down to an expected number of 0.5 holds half a false event on average. Its *p-value* is the
+probability of at least one. Neither needs a further correction for the number of events.
 """
 
 from __future__ import annotations
@@ -53,35 +53,39 @@ class Tail:
 
     def p_value(self, score: np.ndarray | float) -> np.ndarray:
         """Probability that usual footage of this length peaks at or above each score; falls with the score."""
-        t = (np.atleast_1d(np.asarray(score, dtype=np.float64)) - self.location) / self.scale
-        p = np.empty(len(t))
-        for i, value in enumerate(t):
-            level = self.pivots[:, 0] + self.pivots[:, 1] * value
-            beyond = np.minimum(_beyond(level) / _beyond(self.pivots[:, 2]), 1.0)
-            # P(at least one of the censored maxima reaches the level), given the kept ones.
-            p[i] = np.mean(-np.expm1((self.blocks - self.kept) * np.log1p(-np.minimum(beyond, 1.0 - 1e-15))))
-        return p
+        beyond = self._beyond_kept(score)
+        return np.asarray(np.mean(-np.expm1((self.blocks - self.kept) * np.log1p(-beyond)), axis=1))
 
-    def level(self, alpha: float) -> float:
-        """The score whose p-value is `alpha` (bisection to 1e-6 of the scale)."""
+    def expected(self, score: np.ndarray | float) -> np.ndarray:
+        """Expected number of moments of usual footage of this length at or above each score; falls with the score."""
+        return np.asarray((self.blocks - self.kept) * np.mean(self._beyond_kept(score), axis=1))
+
+    def level(self, number: float) -> float:
+        """The score whose expected number is `number` (bisection to 1e-6 of the scale)."""
         low, high = self.location - 5.0 * self.scale, self.location + 10.0 * self.scale
-        while self.p_value(high)[0] > alpha:
+        while self.expected(high)[0] > number:
             high = low + 2.0 * (high - low)
             if high - low > 1e6 * self.scale:
                 return high
         while high - low > 1e-6 * self.scale:
             middle = (low + high) / 2
-            low, high = (middle, high) if self.p_value(middle)[0] > alpha else (low, middle)
+            low, high = (middle, high) if self.expected(middle)[0] > number else (low, middle)
         return high
 
+    def _beyond_kept(self, score: np.ndarray | float) -> np.ndarray:
+        """Probability that a censored maximum reaches each score, given the kept ones; [scores, draws], below 1."""
+        t = (np.atleast_1d(np.asarray(score, dtype=np.float64)) - self.location) / self.scale
+        level = self.pivots[:, 0] + self.pivots[:, 1] * t[:, None]
+        return np.asarray(np.minimum(_beyond(level) / _beyond(self.pivots[:, 2]), 1.0 - 1e-15))
 
-def fit_tail(maxima: np.ndarray, *, keep: float, alpha: float) -> Tail | None:
+
+def fit_tail(maxima: np.ndarray, *, keep: float, number: float) -> Tail | None:
     """Fit the null distribution to block maxima float64 [m]; `None` with fewer than `MIN_BLOCKS` of them.
 
     Args:
         maxima: largest score of each block; anomalies among them are expected.
         keep: share of the (lowest) maxima that the fit rests on; more anomalous blocks than 1 − keep would spoil it.
-        alpha: blocks whose maximum has a smaller p-value are removed, and the rest is fitted again.
+        number: blocks whose maximum has a smaller expected number are removed, and the rest is fitted again.
     """
     maxima = np.sort(maxima[np.isfinite(maxima)])
     if len(maxima) < MIN_BLOCKS:
@@ -93,7 +97,7 @@ def fit_tail(maxima: np.ndarray, *, keep: float, alpha: float) -> Tail | None:
         location, scale = _fit(maxima[None, :kept], len(maxima))[0]
         spread = max(float(scale), 1e-9 * max(1.0, abs(float(location))))
         tail = Tail(float(location), spread, len(maxima), kept, _pivots(len(maxima), kept))
-        usual = maxima[maxima < tail.level(alpha)]
+        usual = maxima[maxima < tail.level(number)]
         if len(usual) == len(maxima) or len(usual) < fewest:
             return tail
         maxima = usual
