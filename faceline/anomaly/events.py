@@ -103,9 +103,9 @@ def cut_events(
         interval_s: sampling interval.
         params: see `EventParams`.
 
-    Peaks at or above the threshold (the score whose expected number is `accepted`) that stand out from higher ones by a valley
-    become events; each reaches to both sides while the score stays above `extent` of its peak, no further than the
-    valley towards the next event.
+    Peaks at or above the threshold (the score whose expected number is `accepted`) that stand out from higher ones by
+    a valley become events; each reaches to both sides while the score stays above `extent` of its peak, no further
+    than the valley towards the next event.
     """
     judged_s = float(np.isfinite(score).sum()) * interval_s
     number = accepted(judged_s, params)

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from faceline.anomaly.baseline import Baseline, without_confounds
+from faceline.anomaly.blinks import EYES, blinks
 from faceline.anomaly.rows import PersonRows
 from faceline.anomaly.windows import window_stats
 from faceline.blendshapes import BLENDSHAPES, DEAD_BLENDSHAPES
@@ -73,6 +74,8 @@ def build_blocks(
     blocks = []
     for name in BLOCKS[features]:
         columns, raw, floor = _raw_block(inputs, rows, name)
+        if name in ("emotions", "measures", "blendshapes"):
+            raw = np.where(_blinks(inputs, rows)[:, None], np.nan, raw)
         block = make_block(
             name, columns, raw, rows, floor, confound_free=confound_free, components=embedding_components
         )
@@ -189,7 +192,7 @@ def _raw_block(inputs: Inputs, rows: PersonRows, name: str) -> tuple[list[str], 
     """Column names, raw features float64 [n, d] with NaN for missing, and the floor of their scale."""
     if name == "emotions":
         raw = table_columns(inputs.table("emote", "expressions", EMOTIONS), EMOTIONS)[rows.index]
-        return list(EMOTIONS), np.log(np.maximum(raw, EMOTION_FLOOR)), 0.1
+        return list(EMOTIONS), np.log(np.maximum(raw, EMOTION_FLOOR)), 0.25
     if name in ("measures", "dynamics"):
         table = inputs.table("emote", "expressions")
         columns = measure_columns(table)
@@ -206,6 +209,14 @@ def _raw_block(inputs: Inputs, rows: PersonRows, name: str) -> tuple[list[str], 
     array = inputs.array("cluster", "components")
     raw = np.asarray(array[rows.index], dtype=np.float64)
     return [f"comp_{i + 1}" for i in range(array.shape[1])], raw, 1e-3
+
+
+def _blinks(inputs: Inputs, rows: PersonRows) -> np.ndarray:
+    """bool [n]: rows of blinks; none where the eyes are not measured."""
+    table = inputs.table("emote", "expressions")
+    if not set(EYES) <= set(table.column_names):
+        return np.zeros(len(rows), dtype=bool)
+    return blinks(table_columns(table, EYES)[rows.index], rows.time_s, rows.stretch, rows.interval_s)
 
 
 def _blendshapes(inputs: Inputs, rows: PersonRows) -> tuple[list[str], np.ndarray, float]:

@@ -39,7 +39,7 @@ class GridsearchParams(StageParams):
     )
     events: EventParams = Field(default_factory=EventParams, description="how scores become events")
     min_departure: float = Field(
-        3.0,
+        3.5,
         ge=0,
         description="an event has to show: some emotion or measure departs by so many baseline units near its peak;"
         " peaks without are counted, not reported. 0 takes all",
