@@ -41,14 +41,19 @@ def departures(event: Event, blocks: Sequence[Block], rows: PersonRows) -> dict[
     return found
 
 
-def top_features(departures: Mapping[str, float], words: Mapping[str, str], count: int = 3) -> str:
-    """For example ``"mouth opening +5.2, fear +3.1"``: what departed most, in words.
+def drivers_of(departures: Mapping[str, float], count: int = 4) -> list[str]:
+    """The columns that departed most, the largest first: at least one where there is any, at most `count`, beyond the
+    first only those of at least `LEAST`."""
+    ordered = sorted(departures, key=lambda column: -abs(departures[column]))
+    return [column for i, column in enumerate(ordered[:count]) if i == 0 or abs(departures[column]) >= LEAST]
 
-    The largest is always named, up to `count` in all if they exceed `LEAST`.
-    """
-    ordered = sorted(departures.items(), key=lambda item: -abs(item[1]))
-    named = [item for i, item in enumerate(ordered[:count]) if i == 0 or abs(item[1]) >= LEAST]
-    return ", ".join(f"{words.get(column, column.replace('_', ' '))} {_amount(value)}" for column, value in named)
+
+def top_features(departures: Mapping[str, float], words: Mapping[str, str], count: int = 3) -> str:
+    """For example ``"mouth opening +5.2, fear +3.1"``: what departed most, in words."""
+    return ", ".join(
+        f"{words.get(column, column.replace('_', ' '))} {_amount(departures[column])}"
+        for column in drivers_of(departures, count)
+    )
 
 
 def _amount(value: float) -> str:

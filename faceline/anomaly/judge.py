@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,6 +19,25 @@ MAX_JUDGED = 4000
 
 TRIMMED = 0.05
 """Share of the highest untouched scores that count neither for nor against a trial: they may be real anomalies."""
+
+
+MIN_HALVED = 20
+"""Fewer windows than this, with every other face left out, say nothing."""
+
+
+@dataclass(frozen=True)
+class Planting:
+    """What a trial scores in footage with planted anomalies: `row` int64 [m] positions in the person's rows, `truth`
+    bool [m] whether something is planted there, `score` float64 [m]."""
+
+    row: np.ndarray
+    truth: np.ndarray
+    score: np.ndarray
+
+    def average_precision(self) -> float:
+        """How far the planted ones stand above the untouched ones, the highest `TRIMMED` of which are left out."""
+        low = np.sort(self.score[~self.truth])
+        return average_precision(self.score[self.truth], low[: max(1, int(np.ceil(len(low) * (1 - TRIMMED))))])
 
 
 class Judge:
@@ -51,11 +71,20 @@ class Judge:
         self._step_s = window_s / fit_per_window
         self.x, self._usual = window_table(blocks, rows, window_s=window_s, min_coverage=min_coverage)
 
-    def fit(self, x: np.ndarray, known: np.ndarray) -> AnomalyModel:
-        """A model fitted on the rows `known` (bool [n]) of x, thinned to one per step of time."""
+    def windows(self, blocks: Sequence[Block], rows: PersonRows) -> np.ndarray:
+        """Window features float64 [n, D] of other blocks and rows of the same columns, in the units of `x`."""
+        return window_table(
+            blocks, rows, window_s=self._window_s, min_coverage=self._min_coverage, baseline=self._usual
+        )[0]
+
+    def fit(self, x: np.ndarray, known: np.ndarray, other_seed: int = 0) -> AnomalyModel:
+        """A model fitted on the rows `known` (bool [n]) of x, thinned to one per step of time.
+
+        `other_seed` is added to the seed of what is random in the model.
+        """
         rows = np.flatnonzero(known)
         rows = rows[thinned(self._rows.time_s[rows], self._step_s)]
-        model = self._model.build(self._seed)
+        model = self._model.build(self._seed + other_seed)
         return model.fit(x[rows], self._times(rows)) if isinstance(model, SequenceModel) else model.fit(x[rows])
 
     def score(self, model: AnomalyModel, x: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -71,31 +100,53 @@ class Judge:
     def _times(self, rows: np.ndarray) -> RowTimes:
         return RowTimes(self._rows.time_s[rows], self._rows.stretch[rows])
 
+    def reseeded(self) -> np.ndarray:
+        """Scores float64 [n] of a model with another seed; NaN rows where there is no window."""
+        known = np.isfinite(self.x).all(axis=1)
+        score = np.full(len(known), np.nan)
+        score[known] = self.score(self.fit(self.x, known, other_seed=1), self.x, np.flatnonzero(known))
+        return score
+
+    def halved(self) -> np.ndarray:
+        """Scores float64 [n] as if every other face had not been sampled; NaN for those left out."""
+        kept = np.arange(len(self._rows)) % 2 == 0
+        blocks = [
+            replace(block, present=block.present & kept, interval_s=max(block.interval_s, 2 * self._rows.interval_s))
+            for block in self._blocks
+        ]
+        x = self.windows(blocks, self._rows)
+        known = np.isfinite(x).all(axis=1) & kept
+        score = np.full(len(known), np.nan)
+        if known.sum() >= MIN_HALVED:
+            score[known] = self.score(self.fit(x, known), x, np.flatnonzero(known))
+        return score
+
     def injection(self) -> float:
         """Average precision on planted anomalies, of a model fitted on the footage that holds them; NaN when there is
         no room to plant any."""
-        rows = self._rows
-        planted = plan_anomalies(rows, self._seed)
-        altered, _ = window_table(
-            plant(self._blocks, rows, planted, self._seed),
-            rows,
-            window_s=self._window_s,
-            min_coverage=self._min_coverage,
-            baseline=self._usual,
-        )
-        truth = planted_rows(rows, planted)
+        planted = self.planted()
+        return planted.average_precision() if planted is not None else float("nan")
+
+    def planted(self, other_seed: int = 0) -> Planting | None:
+        """Scores of footage with anomalies planted into it; `None` when there is no room for any.
+
+        `other_seed` plants others, at other moments: those that the choice among trials has not seen.
+        """
+        rows, seed = self._rows, self._seed + other_seed
+        planned = plan_anomalies(rows, seed)
+        altered = self.windows(plant(self._blocks, rows, planned, seed), rows)
+        truth = planted_rows(rows, planned)
         known = np.isfinite(self.x).all(axis=1) & np.isfinite(altered).all(axis=1)
         first, stop = window_bounds(rows.time_s, rows.stretch, self._window_s)
         before = np.concatenate([[0], np.cumsum(truth)])
         near = (before[stop] - before[first] > 0) & ~truth  # windows that touch a planted anomaly are neither
         positive, negative = np.flatnonzero(known & truth), np.flatnonzero(known & ~truth & ~near)
         if len(positive) == 0 or len(negative) < 8:
-            return float("nan")
+            return None
         negative = negative[evenly(len(negative), MAX_JUDGED)]
-        fitted = self.fit(altered, known)
-        high, low = np.split(self.score(fitted, altered, np.concatenate([positive, negative])), [len(positive)])
-        trimmed = np.sort(low)[: max(1, int(np.ceil(len(low) * (1 - TRIMMED))))]
-        return average_precision(high, trimmed)
+        judged = np.concatenate([positive, negative])
+        score = self.score(self.fit(altered, known), altered, judged)
+        return Planting(judged, np.arange(len(judged)) < len(positive), score)
 
     def stability(self) -> float:
         """Spearman correlation between the scores of models fitted on even and on odd blocks of time; NaN when there

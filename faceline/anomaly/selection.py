@@ -20,11 +20,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from faceline.anomaly.baseline import robust_z
 from faceline.anomaly.ranks import average_ranks
+
+Select = Literal["best", "ensemble", "models", "all"]
 
 
 def agreement(scores: np.ndarray, models: Sequence[str]) -> np.ndarray:
@@ -91,7 +94,7 @@ class Choice:
     chosen: tuple[int, ...]
 
 
-def choose(value: np.ndarray, models: Sequence[str], names: Sequence[str], select: str, share: float) -> Choice:
+def choose(value: np.ndarray, models: Sequence[str], names: Sequence[str], select: Select, share: float) -> Choice:
     """Choose by objective; equal values are ordered by name, so that the order of trials does not matter.
 
     `select`: "best" takes the first; "ensemble" the best `share` of all scored trials (at least one); "models" the

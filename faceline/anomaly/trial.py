@@ -13,7 +13,7 @@ from pydantic import Field
 
 from faceline.anomaly.baseline import robust_z
 from faceline.anomaly.features import Block, FeatureSet, build_blocks
-from faceline.anomaly.judge import Judge
+from faceline.anomaly.judge import Judge, Planting
 from faceline.anomaly.models import AnyModelParams, IForestParams
 from faceline.anomaly.rows import MASK_REASONS, MaskParams, PersonRows, people_rows
 from faceline.stage import Chunk, Inputs, Payload, Runtime, Stage, StageParams
@@ -25,6 +25,18 @@ SCORES_SCHEMA = pa.schema(
         ("face", pa.int64()),
         ("person", pa.int32()),
         ("time_s", pa.float64()),
+        ("score", pa.float32()),
+        ("score_reseeded", pa.float32()),
+        ("score_halved", pa.float32()),
+    ]
+)
+
+PLANTED_SCHEMA = pa.schema(
+    [
+        ("trial", pa.string()),
+        ("person", pa.int32()),
+        ("row", pa.int64()),
+        ("planted", pa.bool_()),
         ("score", pa.float32()),
     ]
 )
@@ -89,7 +101,11 @@ def compute(params: TrialParams, inputs: Inputs, runtime: Runtime) -> Iterator[C
     people = people_rows(inputs, params.masks)
     faces = inputs.table("align", "faces", ("segment", "face"))
     segment, face = faces["segment"].to_numpy(), faces["face"].to_numpy()
-    yield {"scores": SCORES_SCHEMA.empty_table(), "summary": SUMMARY_SCHEMA.empty_table()}
+    yield {
+        "scores": SCORES_SCHEMA.empty_table(),
+        "summary": SUMMARY_SCHEMA.empty_table(),
+        "planted": PLANTED_SCHEMA.empty_table(),
+    }
     for done, rows in enumerate(people):
         result = score_person(inputs, rows, params)
         scores = {
@@ -98,7 +114,9 @@ def compute(params: TrialParams, inputs: Inputs, runtime: Runtime) -> Iterator[C
             "face": face[rows.index],
             "person": np.full(len(rows), rows.person),
             "time_s": rows.time_s,
-            "score": pa.array(result.score, mask=~np.isfinite(result.score)),
+            "score": _nulls(result.score),
+            "score_reseeded": _nulls(result.reseeded),
+            "score_halved": _nulls(result.halved),
         }
         summary = {
             "trial": trial,
@@ -117,6 +135,7 @@ def compute(params: TrialParams, inputs: Inputs, runtime: Runtime) -> Iterator[C
         yield {
             "scores": _table(scores, SCORES_SCHEMA),
             "summary": pa.Table.from_pylist([_null_nan(summary)], SUMMARY_SCHEMA),
+            "planted": _planted_table(trial, rows.person, result.planted),
         }
         runtime.progress(done + 1, len(people))
 
@@ -127,21 +146,28 @@ class PersonScores:
 
     Attributes:
         score: float64 [n], robust z (median 0, MAD 1), NaN where there is none.
+        reseeded: the same with another seed.
+        halved: the same with every other face left out; NaN for those.
         state: "ok", or why there are no scores.
         blocks: the feature blocks that were looked at.
         injection, stability: label-free parts of the objective; NaN where they could not be measured.
+        planted: scores of footage with anomalies planted into it, others than those of `injection`.
     """
 
     score: np.ndarray
+    reseeded: np.ndarray
+    halved: np.ndarray
     state: str
     blocks: Sequence[Block] = ()
     injection: float = float("nan")
     stability: float = float("nan")
+    planted: Planting | None = None
 
     @classmethod
     def none(cls, rows: PersonRows, reason: str, blocks: Sequence[Block] = ()) -> PersonScores:
         """No scores, and why."""
-        return cls(np.full(len(rows), np.nan), reason, blocks)
+        nothing = np.full(len(rows), np.nan)
+        return cls(nothing, nothing, nothing, reason, blocks)
 
 
 def score_person(inputs: Inputs, rows: PersonRows, params: TrialParams) -> PersonScores:
@@ -164,7 +190,34 @@ def score_person(inputs: Inputs, rows: PersonRows, params: TrialParams) -> Perso
         return PersonScores.none(rows, "too few covered windows", blocks)
     score = np.full(len(rows), np.nan)
     score[known] = judge.score(judge.fit(x, known), x, np.flatnonzero(known))
-    return PersonScores(robust_z(score), "ok", blocks, judge.injection(), judge.stability())
+    return PersonScores(
+        robust_z(score),
+        robust_z(judge.reseeded()),
+        robust_z(judge.halved()),
+        "ok",
+        blocks,
+        judge.injection(),
+        judge.stability(),
+        judge.planted(other_seed=1),
+    )
+
+
+def _planted_table(trial: str, person: int, planted: Planting | None) -> pa.Table:
+    if planted is None:
+        return PLANTED_SCHEMA.empty_table()
+    count = len(planted.row)
+    columns = {
+        "trial": [trial] * count,
+        "person": np.full(count, person),
+        "row": planted.row,
+        "planted": planted.truth,
+        "score": planted.score,
+    }
+    return _table(columns, PLANTED_SCHEMA)
+
+
+def _nulls(score: np.ndarray) -> pa.Array:
+    return pa.array(score, mask=~np.isfinite(score))
 
 
 def _table(columns: dict[str, object], schema: pa.Schema) -> pa.Table:
@@ -182,8 +235,14 @@ TRIAL = Stage(
     params=TrialParams,
     inputs=("sample", "align", "embed", "emote", "cluster"),
     outputs=(
-        Payload("scores", "parquet", "one row per face of a known person: robust z of the score, null where masked"),
+        Payload(
+            "scores",
+            "parquet",
+            "one row per face of a known person: robust z of the score, null where masked; the same with another seed, "
+            "and with every other face left out",
+        ),
         Payload("summary", "parquet", "one row per person: the trial, how much was scored, state, label-free parts"),
+        Payload("planted", "parquet", "scores of windows with and without planted anomalies, to compare choices"),
     ),
     compute=compute,
 )

@@ -1,0 +1,258 @@
+"""One person, all trials: choose, combine, cut into events, say why, and how far to trust each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from faceline.anomaly.comparison import compare
+from faceline.anomaly.confounds import Audit, Surroundings
+from faceline.anomaly.counterfactual import Rescorer
+from faceline.anomaly.drivers import departures
+from faceline.anomaly.events import Cutting, Event, EventParams, cut_events
+from faceline.anomaly.features import Block, build_blocks
+from faceline.anomaly.rows import MaskParams, PersonRows
+from faceline.anomaly.selection import Choice, Select, agreement, choose, combine, objective
+from faceline.anomaly.survival import survival
+from faceline.anomaly.trial import TrialParams
+from faceline.anomaly.trialscores import TrialScores
+from faceline.stage import Inputs, StageParams
+
+MOST_ASKED = 4
+"""Drivers of an event that are put back to usual, the largest departures first."""
+
+
+class GridsearchParams(StageParams):
+    """How trials become one score, and scores events."""
+
+    select: Select = Field(
+        "ensemble",
+        description="what the final score is: that of the best trial, or the mean of the best trials (ensemble), of"
+        " each model's best (models), or of all",
+    )
+    share: float = Field(
+        0.5, gt=0, le=1, description="share of the trials, from the best down, that select=ensemble averages"
+    )
+    events: EventParams = Field(default_factory=EventParams, description="how scores become events")
+    min_departure: float = Field(
+        3.0,
+        ge=0,
+        description="an event has to show: some emotion or measure departs by so many baseline units near its peak;"
+        " peaks without are counted, not reported. 0 takes all",
+    )
+    audit: bool = Field(
+        True,
+        description="whether to look for other causes (pose, light, focus, size, cuts, faces coming and going), to flag"
+        " events with them and to set those apart that they explain",
+    )
+    masks: MaskParams = Field(
+        default_factory=MaskParams, description="which faces may carry an event; as in the trials"
+    )
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An event and what is known of it.
+
+    Attributes:
+        event: positions in the person's rows.
+        departures: how far each feature departs near the peak, by column, in baseline units.
+        score_lost: share of the score that is gone without a column, for the largest departures.
+        survival: share of variations in which it is found again; NaN where none could be made.
+        audit: causes beside expression.
+    """
+
+    event: Event
+    departures: Mapping[str, float]
+    score_lost: Mapping[str, float]
+    survival: float
+    audit: Audit
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What can be said of a person as a whole.
+
+    Attributes:
+        state: "events", "no anomaly" or "insufficient data".
+        reason: why data are insufficient; None otherwise.
+        judged_s: seconds of footage with a score.
+        threshold: score that a peak had to reach, NaN when there is none.
+        expected_false: expected number of usual moments that reach it, NaN when there is none.
+        reported, explained, unsupported: numbers of events that stand, that another cause explains, and of peaks over
+            the threshold at which no measure departs enough.
+    """
+
+    state: str
+    reason: str | None
+    judged_s: float
+    threshold: float
+    expected_false: float
+    reported: int
+    explained: int
+    unsupported: int
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found for one person; scores float64 [n] of that person's rows."""
+
+    rows: PersonRows
+    trials: list[dict[str, object]]
+    comparison: Mapping[str, float]
+    per_model: Mapping[str, np.ndarray]
+    score: np.ndarray
+    found: tuple[Finding, ...]
+    verdict: Verdict
+
+
+def search_person(
+    rows: PersonRows,
+    summary: Sequence[Mapping[str, object]],
+    trial_scores: TrialScores,
+    surroundings: Surroundings,
+    params: GridsearchParams,
+    inputs: Inputs,
+) -> Findings:
+    """Everything about one person; `summary` holds the person's rows of the trials' summaries."""
+    summary = sorted(summary, key=lambda s: str(s["trial"]))
+    names, models = [str(s["trial"]) for s in summary], [str(s["model"]) for s in summary]
+    scores = trial_scores.matrix(names, rows)
+    agree = agreement(scores, models)
+    parts = np.column_stack([floats(summary, "injection"), floats(summary, "stability"), agree])
+    value = objective(parts, np.isfinite(scores).any(axis=1))
+    choice = choose(value, models, names, params.select, params.share)
+    score, cutting = _cut(scores[list(choice.chosen)], rows, params.events)
+    firsts: dict[str, np.ndarray] = {}
+    for i in choice.order:
+        firsts.setdefault(models[i], scores[i])
+    found, unsupported = _findings(cutting, rows, summary, choice, firsts, trial_scores, surroundings, params, inputs)
+    planted = [trial_scores.planted(name, rows) for name in names]
+    return Findings(
+        rows=rows,
+        trials=_trial_rows(summary, agree, value, choice),
+        comparison=compare(planted, choice),
+        per_model=firsts,
+        score=score,
+        found=found,
+        verdict=_verdict(cutting, found, unsupported, summary),
+    )
+
+
+def _cut(scores: np.ndarray, rows: PersonRows, params: EventParams, every: int = 1) -> tuple[np.ndarray, Cutting]:
+    """The combined score of some trials [k, n], and its events; `every` so-many-th row has been sampled."""
+    if len(scores) == 0:
+        return np.full(len(rows), np.nan), Cutting((), float("nan"), float("nan"), 0.0)
+    score = combine(scores)
+    score[~rows.usable] = np.nan
+    return score, cut_events(score, rows.time_s, rows.stretch, every * rows.interval_s, params)
+
+
+def _findings(
+    cutting: Cutting,
+    rows: PersonRows,
+    summary: Sequence[Mapping[str, object]],
+    choice: Choice,
+    firsts: Mapping[str, np.ndarray],
+    trial_scores: TrialScores,
+    surroundings: Surroundings,
+    params: GridsearchParams,
+    inputs: Inputs,
+) -> tuple[tuple[Finding, ...], int]:
+    """The events that show, and the number of those that do not."""
+    if not cutting.events:
+        return (), 0
+    built: dict[tuple[object, ...], Sequence[Block]] = {}
+
+    def blocks_of(trial: TrialParams) -> Sequence[Block]:
+        key = (trial.features, trial.confound_free, trial.embedding_components)
+        if key not in built:
+            built[key] = build_blocks(
+                inputs,
+                rows,
+                trial.features,
+                confound_free=trial.confound_free,
+                embedding_components=trial.embedding_components,
+            )
+        return built[key]
+
+    # A face too small for a mesh has no expressions to show: then there is nothing to ask for.
+    shown = blocks_of(TrialParams())
+    departed = [(event, departures(event, shown, rows)) for event in cutting.events]
+    kept = [(e, d) for e, d in departed if not shown or max(map(abs, d.values()), default=0.0) >= params.min_departure]
+    chosen = [summary[i] for i in choice.chosen]
+    rescorer = Rescorer([TrialParams.model_validate_json(str(s["params"])) for s in chosen], rows, blocks_of)
+    names = [str(s["trial"]) for s in chosen]
+    variations = [
+        _cut(trial_scores.matrix(names, rows, "score_reseeded"), rows, params.events)[1],
+        _cut(trial_scores.matrix(names, rows, "score_halved"), rows, params.events, every=2)[1],
+        *(_cut(score[None], rows, params.events)[1] for score in firsts.values()),
+    ]
+    variations = [v for v in variations if np.isfinite(v.threshold)]
+    found = []
+    for event, departed_by in kept:
+        largest = sorted(departed_by, key=lambda column: -abs(departed_by[column]))[:MOST_ASKED]
+        found.append(
+            Finding(
+                event=event,
+                departures=departed_by,
+                score_lost=rescorer.score_lost(event, largest),
+                survival=survival(event, rows.time_s, variations),
+                audit=surroundings.audit(event, rows) if params.audit else Audit((), False),
+            )
+        )
+    return tuple(found), len(departed) - len(kept)
+
+
+def _verdict(
+    cutting: Cutting, found: Sequence[Finding], unsupported: int, summary: Sequence[Mapping[str, object]]
+) -> Verdict:
+    explained = sum(f.audit.explained for f in found)
+    reason = None
+    if np.isnan(cutting.threshold):
+        states = [str(s["state"]) for s in summary if s["state"] != "ok"]
+        reason = max(sorted(set(states)), key=states.count) if states else "too little footage to say what is usual"
+        state = "insufficient data"
+    else:
+        state = "events" if len(found) > explained else "no anomaly"
+    return Verdict(
+        state,
+        reason,
+        cutting.judged_s,
+        cutting.threshold,
+        cutting.expected,
+        len(found) - explained,
+        explained,
+        unsupported,
+    )
+
+
+def _trial_rows(
+    summary: Sequence[Mapping[str, object]], agree: np.ndarray, value: np.ndarray, choice: Choice
+) -> list[dict[str, object]]:
+    """Rows of trials.parquet; trials without scores have neither objective nor rank."""
+    place = {trial: i + 1 for i, trial in enumerate(choice.order)}
+    return [
+        dict(row)
+        | {
+            "agreement": null(agree[i]),
+            "objective": null(value[i]),
+            "rank": place.get(i),
+            "chosen": i in choice.chosen,
+        }
+        for i, row in enumerate(summary)
+    ]
+
+
+def floats(rows: Sequence[Mapping[str, object]], name: str) -> np.ndarray:
+    """One field of several rows as float64, None → NaN."""
+    return pa.array([row[name] for row in rows], pa.float64()).to_numpy(zero_copy_only=False)
+
+
+def null(value: float) -> float | None:
+    """NaN → None."""
+    return None if np.isnan(value) else float(value)
