@@ -9,8 +9,8 @@ from faceline.errors import FootageError
 from flows.options import RequireOptions
 
 TOLERANCE = 0.005
-"""Share by which a frame rate may fall short. Clocks of cameras and rounded timestamps make 24.9 of 25, which is the same
-rate; 23.976 of 25 is another one, that of film, and falls short by 4 per cent."""
+"""Share by which a frame rate may fall short. Clocks of cameras and rounded timestamps make 24.9 of 25, which is the
+same rate; 23.976 is another one, that of film, and falls short of 25 by 4 per cent."""
 
 
 class Rated(Protocol):
