@@ -23,6 +23,7 @@ from flows.options import (
     SECTIONS,
     ArchiveOptions,
     ModelOptions,
+    RequireOptions,
     RunnerOptions,
     RuntimeOptions,
     StoreOptions,
@@ -90,6 +91,10 @@ class Config:
     @cached_property
     def store(self) -> StoreOptions:
         return cast(StoreOptions, self.options["store"])
+
+    @cached_property
+    def require(self) -> RequireOptions:
+        return cast(RequireOptions, self.options["require"])
 
     @cached_property
     def archive(self) -> ArchiveOptions:

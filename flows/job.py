@@ -14,6 +14,7 @@ from faceline.weights import ResolvedModel
 from flows.config import Config
 from flows.console import Reporter
 from flows.pipeline import Pipeline, build_pipeline, used_roles
+from flows.requirements import check_footage
 from flows.walk import Start, Walk
 
 MOST_WORKERS = 4
@@ -71,7 +72,7 @@ def prepare(config: Config, stages: Sequence[Stage], footage: Any = None) -> Job
 
     Raises:
         UsageError: no footage is named.
-        FootageError: it cannot be read as video.
+        FootageError: it cannot be read as video, or does not offer what is required.
         ModelError: weights are missing.
     """
     from faceline.video import open_footage
@@ -79,6 +80,7 @@ def prepare(config: Config, stages: Sequence[Stage], footage: Any = None) -> Job
     if not config.footage:
         raise UsageError("no footage is named", cure="add footage=FILE")
     footage = footage or open_footage(config.footage)
+    check_footage(footage, config.require)
     if config.runtime.device == "cuda":
         _require_gpu()
     pipeline = build_pipeline(footage, config, resolve_models(config, stages), stages)

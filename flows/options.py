@@ -69,6 +69,17 @@ class StoreOptions(Options):
     root: str = Field(default="artifacts", min_length=1, description="folder (or fsspec URL) of the artifacts")
 
 
+class RequireOptions(Options):
+    """What footage has to offer to be worked on; nothing here may change a result."""
+
+    native_fps: float = Field(
+        default=0.0,
+        ge=0,
+        le=1000,
+        description="least native frame rate, by the usual distance of two frames; 0 asks for nothing",
+    )
+
+
 class ArchiveOptions(Options):
     """Which files of a folder count as footage."""
 
@@ -86,6 +97,7 @@ SECTIONS: dict[str, type[Options]] = {
     "runtime": RuntimeOptions,
     "runner": RunnerOptions,
     "store": StoreOptions,
+    "require": RequireOptions,
     "archive": ArchiveOptions,
 }
 """Sections of the configuration that are not a stage's, by name."""

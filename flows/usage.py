@@ -19,9 +19,12 @@ the main options (all of them: `faceline config`; each is explained in conf/conf
   footage=FILE                 the video; taken literally, whatever characters its name holds
   output=DIR                   results folder                              [results/<footage name>]
   config=FILE                  options from a YAML file; the command line comes after it
-  sample.fps=10                sampled frames per second
+  preset=usual|micro           options that belong together: micro is for expressions of 0.04 to 0.5 s, at the
+                               footage's own frame rate; what else is said on the command line comes after it
+  sample.fps=10                sampled frames per second; native: every frame
+  require.native_fps=25        refuse footage of a lower frame rate            [0; preset=micro: 25]
   embedder=auto|vggface2|dlib  network that tells persons apart            [auto]
-  gridsearch=default|small|wide   how much is searched; space in conf/gridsearch/
+  gridsearch=default|small|wide|micro   how much is searched; space in conf/gridsearch/
   anomaly=iforest,lof          models of the grid search; anomaly.window_s=0.5,2 and the like replace its axes
   report.top_events=10         moments with a card of their own in the report
   sample.segment_s=300         length of the pieces in which long footage is worked on
@@ -61,6 +64,7 @@ results folder. Whatever was computed before and is still valid is taken from th
 
   faceline analyze footage=clip.mp4
   faceline analyze footage=clip.mp4 sample.fps=10 output=results/first
+  faceline analyze footage=clip.mp4 preset=micro
   faceline analyze footage="two words, and a comma.mp4" embedder=dlib
   faceline analyze footage=clip.mp4 anomaly=lof anomaly.window_s=0.5,2,8""",
     ),

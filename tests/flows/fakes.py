@@ -29,6 +29,7 @@ class FakeFootage:
     path: Path
     sha256: str
     length_s: float = 20.0
+    usual_fps: float = 30.0
 
     @property
     def name(self) -> str:
@@ -50,14 +51,15 @@ class FakeFootage:
 
 
 def open_fake(path: str | Path) -> FakeFootage:
-    """Open a fake footage; a file that begins with ``broken`` cannot be read as video."""
+    """Open a fake footage; one that begins with ``broken`` cannot be read as video, ``12 fps`` has that frame rate."""
     path = Path(path)
     if not path.is_file():
         raise FootageError("no such file", where=str(path), cure="check the path")
     content = path.read_bytes()
     if content.startswith(b"broken"):
         raise FootageError("is no video", where=str(path))
-    return FakeFootage(path, hashlib.sha256(content).hexdigest())
+    usual_fps = 12.0 if content.startswith(b"12 fps") else 30.0
+    return FakeFootage(path, hashlib.sha256(content).hexdigest(), usual_fps=usual_fps)
 
 
 class Calls:

@@ -248,6 +248,66 @@ def test_a_name_that_is_no_text_survives() -> None:
     assert load_config([f"footage={name}"], STAGES).footage == name
 
 
+# ------------------------------------------------------------------------------------------ presets
+
+
+def settled(*overrides: str) -> dict[str, Any]:
+    (config,) = load_sweep(list(overrides), STAGES)
+    return dict(plain_leaves(dict(config.tree)))
+
+
+def test_a_preset_sets_what_belongs_together() -> None:
+    micro = settled("preset=micro")
+    changed = {name: value for name, value in micro.items() if value != settled()[name]}
+    assert changed.pop("gridsearch.space")[-1] == "anomaly.window_s=0.08,0.16,0.32"
+    assert changed == {
+        "sample.fps": "native",
+        "require.native_fps": 25.0,
+        "gridsearch.select": "all",
+        "gridsearch.events.min_duration_s": 0.04,
+        "gridsearch.events.min_gap_s": 0.3,
+        "gridsearch.events.block_s": 0.75,
+    }
+    assert settled("preset=usual") == settled()
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["preset first", "preset last"])
+@pytest.mark.parametrize(
+    ("option", "name", "value"),
+    [
+        ("sample.fps=50", "sample.fps", 50),
+        ("require.native_fps=0", "require.native_fps", 0),
+        ("gridsearch.events.block_s=2", "gridsearch.events.block_s", 2),
+    ],
+)
+def test_the_command_line_comes_after_the_preset(option: str, name: str, value: object, turned: bool) -> None:
+    given = ["preset=micro", option]
+    assert settled(*(reversed(given) if turned else given)) == settled("preset=micro") | {name: value}
+
+
+def test_a_space_on_the_command_line_comes_after_the_presets_too() -> None:
+    small = load_config(["gridsearch=small", "preset=micro"], STAGES)
+    assert small.trials == load_config(["gridsearch=small"], STAGES).trials
+    assert small.params["sample"].fps == "native"  # type: ignore[attr-defined]
+    one = load_config(["preset=micro", "anomaly=lof", "anomaly.window_s=0.1"], STAGES)
+    assert [(t.params.model.name, t.params.window_s) for t in one.trials] == [("lof", 0.1)]  # type: ignore[attr-defined]
+
+
+def test_a_preset_can_stand_in_a_file_and_in_a_sweep(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text("preset: micro\nsample: {segment_s: 60}\n")
+    assert settled(f"config={file}") == settled("preset=micro", "sample.segment_s=60")
+    usual, micro = load_sweep(["preset=usual,micro"], STAGES)
+    assert (usual.params["sample"].fps, micro.params["sample"].fps) == (10, "native")  # type: ignore[attr-defined]
+    assert usual.trials == load_config([], STAGES).trials
+    assert micro.trials == load_config(["preset=micro"], STAGES).trials
+
+
+def test_a_preset_that_is_not_there_is_named_with_those_that_are() -> None:
+    with pytest.raises(UsageError, match="preset has no choice 'mikro'; did you mean 'micro'"):
+        load_config(["preset=mikro"], STAGES)
+
+
 # ------------------------------------------------------------------------------------------ sweeps
 
 SWEEPS = [
