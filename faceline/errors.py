@@ -42,7 +42,7 @@ class UsageError(FacelineError):
 
 
 class FootageError(FacelineError):
-    """A file cannot be read as video at all, or is not fit for what is asked of it."""
+    """A file cannot be read as video at all."""
 
 
 class FootageChangedError(FootageError):

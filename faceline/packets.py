@@ -18,9 +18,6 @@ JUMP_BACK_S = 1
 #: Entry points are kept at least this far apart; reading begins at most this much, plus one GOP, too early.
 ENTRY_SPACING_S = 2
 
-#: Containers round timestamps to a millisecond at worst.
-STAMP_ROUNDING_S = Fraction(1, 1000)
-
 #: How pictures get their times. ``pts``: every packet states when its picture is shown. ``sorted-pts``,
 #: ``sorted-dts``: the container only numbers its packets in the order in which they are stored (AVI with B-frames),
 #: so the k-th picture shown gets the k-th smallest stamp; nothing is invented and time never runs back.
@@ -62,7 +59,6 @@ class PacketScan:
         pictures: number of packets that are to be shown.
         time_base: seconds per unit of the timestamps.
         first, last: smallest and largest timestamp; 0 without pictures.
-        usual_step: usual distance of two pictures in units of the time base; see `usual_step`.
         rule: how pictures get their times.
         in_order: stamps rise with storage order: either nothing is reordered, or the stamps do not tell.
         has_keyframes: whether packets are marked as keyframes at all.
@@ -74,7 +70,6 @@ class PacketScan:
     time_base: Fraction
     first: int
     last: int
-    usual_step: float
     rule: TimeRule
     in_order: bool
     has_keyframes: bool
@@ -161,7 +156,6 @@ def scan_packets(
         time_base=time_base,
         first=int(stamps.min()) if len(stamps) else 0,
         last=int(stamps.max()) if len(stamps) else 0,
-        usual_step=usual_step(stamps, time_base),
         rule=rule,
         in_order=bool(np.all(np.diff(stamps) > 0)),
         has_keyframes=has_keyframes,
@@ -173,24 +167,6 @@ def scan_packets(
 def is_torn(packet: av.Packet, container: str) -> bool:
     """Whether a packet is cut short. In MPEG-TS the mark only means that the packets' counters do not follow on."""
     return bool(packet.is_corrupt) and container != "mpegts"
-
-
-def usual_step(stamps: np.ndarray, time_base: Fraction) -> float:
-    """The distance at which most pictures follow each other, in units of the time base; 0 with fewer than two.
-
-    The median distance says which one it is, whatever pauses and dropped pictures there are. Since stamps are rounded
-    (to a millisecond in Matroska, where 41 and 42 ms take turns at 24 frames per second), the distances within the
-    rounding of the median are averaged.
-
-    Args:
-        stamps: int64 ``[n]`` in units of the time base, in any order.
-        time_base: seconds per unit.
-    """
-    steps = np.diff(np.unique(stamps)).astype(np.float64)
-    if not len(steps):
-        return 0.0
-    rounding = max(1.0, float(STAMP_ROUNDING_S / time_base))
-    return float(steps[np.abs(steps - np.median(steps)) <= rounding].mean())
 
 
 def packet_stamp(packet: av.Packet, rule: TimeRule) -> int | None:

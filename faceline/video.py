@@ -42,8 +42,6 @@ class Footage:
         start_s, end_s: presentation times of the first and the last frame, exact; the start may differ from 0.
         packets: number of frames that the container holds for showing.
         native_fps: frames per second on average over the footage, from the timestamps, not from the header.
-        usual_fps: frames per second by the usual distance of two frames; above ``native_fps`` where frames were dropped
-            or the recording paused, equal to it where the frame rate is constant.
         width_px, height_px: size of the upright picture in square pixels: the display matrix is applied, and a sample
             aspect ratio other than 1 has stretched or shrunk the width (the height stays), since networks were
             trained on faces of natural proportions.
@@ -65,7 +63,6 @@ class Footage:
     end_s: Fraction
     packets: int
     native_fps: float
-    usual_fps: float
     width_px: int
     height_px: int
     codec: str
@@ -165,7 +162,6 @@ def open_footage(path: str | Path) -> Footage:
         end_s=end_s,
         packets=scan.pictures,
         native_fps=fps,
-        usual_fps=float(1 / (scan.usual_step * scan.time_base)) if scan.usual_step else fps,
         width_px=projection.width_px,
         height_px=projection.height_px,
         codec=codec,

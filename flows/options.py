@@ -76,7 +76,7 @@ class RequireOptions(Options):
         default=0.0,
         ge=0,
         le=1000,
-        description="least native frame rate, by the usual distance of two frames; 0 asks for nothing",
+        description="least native frame rate, by the frames' times; 0 asks for nothing",
     )
 
 

@@ -19,24 +19,24 @@ class Rated(Protocol):
     @property
     def path(self) -> object: ...
     @property
-    def usual_fps(self) -> float: ...
+    def native_fps(self) -> float: ...
 
 
 def check_footage(footage: Rated, options: RequireOptions) -> None:
     """Refuse footage that does not offer what is required.
 
-    The frame rate is that of the usual distance of two frames, by their presentation times: a header may lie, and a
-    mean over the footage falls with every pause of the recording.
+    The frame rate is the mean by the frames' presentation times: a header may lie, and where frames were dropped, what
+    was to be found in them is missing.
 
     Raises:
         FootageError: what it offers, what that means, and the cure; without the cure it still says all.
     """
     least = options.native_fps
-    if not least or footage.usual_fps >= least * (1 - TOLERANCE):
+    if not least or footage.native_fps >= least * (1 - TOLERANCE):
         return
     raise FootageError(
-        f"{footage.usual_fps:.4g} frames per second, fewer than the {least:.4g} of require.native_fps: what lasts less "
-        f"than {1 / footage.usual_fps:.2g} s can fall between two frames",
+        f"{footage.native_fps:.4g} frames per second, fewer than the {least:.4g} of require.native_fps: what lasts less "
+        f"than {1 / footage.native_fps:.2g} s can fall between two frames",
         where=str(footage.path),
-        cure=f"choose another preset, or lower the requirement with require.native_fps={math.floor(footage.usual_fps)}",
+        cure=f"choose another preset, or lower the requirement with require.native_fps={math.floor(footage.native_fps)}",
     )

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from faceline import containers, packets, reading
+from faceline import containers, reading
 from faceline.errors import FootageChangedError, FootageError
 from faceline.timeline import Segment
 from faceline.video import open_footage, read_frames, results_name
@@ -55,7 +55,7 @@ def test_facts_of_a_plain_clip(varied):
     footage = open_footage(varied["mp4"])
     assert (footage.name, footage.codec, footage.packets) == ("plain", "h264", 50)
     assert (footage.start_s, footage.end_s) == (0, Fraction(49, 25))
-    assert footage.native_fps == footage.usual_fps == 25.0
+    assert footage.native_fps == 25.0
     assert (footage.width_px, footage.height_px, footage.rotation_deg) == (192, 96, 0)
     assert footage.damage is None
     assert footage.sha256 == hashlib.sha256(varied["mp4"].read_bytes()).hexdigest()
@@ -72,29 +72,6 @@ def test_times_are_the_timestamps_of_the_container(varied):
     assert footage.start_s == Fraction(3, 2)
     span_s = (VFR_MS[-1] - VFR_MS[0]) / 1000
     assert footage.native_fps == pytest.approx((len(VFR_MS) - 1) / span_s)
-
-
-@pytest.mark.parametrize(
-    ("stamps_ms", "fps"),
-    [
-        ([0, 40, 80, 120], 25),
-        ([round(k * 1000 / 24) for k in range(100)], 24),
-        ([round(k * 1000 / 60) for k in range(100)], 60),
-        ([round(k * 1001 / 30) for k in range(100) if k % 7 not in (3, 4)], 30 / 1.001),
-        ([*range(0, 2000, 40), *range(60_000, 62_000, 40)], 25),
-        ([0, 250], 4),
-        ([120, 0, 40, 80, 80], 25),
-    ],
-    ids=["plain", "24 in ms", "60 in ms", "dropped", "pause", "two", "out of order, twice the same"],
-)
-def test_the_usual_distance_is_that_of_most_pictures(stamps_ms, fps):
-    for unit in (Fraction(1, 1000), Fraction(1, 90_000)):
-        stamps = np.array(stamps_ms) * int(Fraction(1, 1000) / unit)
-        assert 1 / (packets.usual_step(stamps, unit) * unit) == pytest.approx(fps, rel=2e-3)
-
-
-def test_one_picture_has_no_distance_to_another():
-    assert packets.usual_step(np.array([7]), Fraction(1, 25)) == 0
 
 
 @pytest.mark.parametrize("kind", ALL)

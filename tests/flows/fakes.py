@@ -29,7 +29,7 @@ class FakeFootage:
     path: Path
     sha256: str
     length_s: float = 20.0
-    usual_fps: float = 30.0
+    native_fps: float = 30.0
 
     @property
     def name(self) -> str:
@@ -58,8 +58,8 @@ def open_fake(path: str | Path) -> FakeFootage:
     content = path.read_bytes()
     if content.startswith(b"broken"):
         raise FootageError("is no video", where=str(path))
-    usual_fps = 12.0 if content.startswith(b"12 fps") else 30.0
-    return FakeFootage(path, hashlib.sha256(content).hexdigest(), usual_fps=usual_fps)
+    native_fps = 12.0 if content.startswith(b"12 fps") else 30.0
+    return FakeFootage(path, hashlib.sha256(content).hexdigest(), native_fps=native_fps)
 
 
 class Calls:

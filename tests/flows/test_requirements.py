@@ -27,7 +27,7 @@ from tests.flows.conftest import Line
 
 @dataclass(frozen=True)
 class Rated:
-    usual_fps: float
+    native_fps: float
     path: Path = Path("clip.mp4")
 
 

@@ -133,15 +133,7 @@ def test_wrong_header_rates_do_not_bend_time(testdata):
     footage = open_footage(testdata / "clips" / "openface3_test.avi")
     assert footage.rule == "sorted-pts"
     assert footage.native_fps == pytest.approx(12, abs=0.05)
-    assert footage.usual_fps == pytest.approx(24 / 1.001 / 2, abs=1e-3)
     assert footage.duration_s == pytest.approx(36.1, abs=0.1)
-
-
-def test_a_varying_frame_rate_has_a_usual_one(testdata):
-    """Two thirds of the frames follow at 30 per second, the others later; on average there are 22."""
-    footage = open_footage(testdata / "clips" / "retalking_1.mp4")
-    assert footage.native_fps == pytest.approx(22.1, abs=0.1)
-    assert footage.usual_fps == pytest.approx(30, abs=0.01)
 
 
 def test_rotated_footage_is_upright(testdata):
