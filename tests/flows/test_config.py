@@ -360,7 +360,7 @@ def test_the_same_text_works_in_the_space_and_on_the_command_line() -> None:
 def test_an_axis_on_the_command_line_replaces_its_own_alone() -> None:
     whole = load_config([], STAGES).trials
     some = load_config(["anomaly=lof"], STAGES).trials
-    assert len(some) * 3 == len(whole)
+    assert len(some) * 5 == len(whole)
     assert {t.params for t in some} < {t.params for t in whole}
 
 
@@ -380,7 +380,7 @@ def test_a_sweep_before_the_trials_makes_several_configurations() -> None:
 def test_the_default_space_is_expanded_quickly() -> None:
     load_config([], STAGES)
     before_s = time.process_time()
-    assert len(load_config([], STAGES).trials) == 36
+    assert len(load_config([], STAGES).trials) == 15
     # 0.5 s on a free core; a composition for each trial would cost over 3 s.
     assert time.process_time() - before_s < 2
 
