@@ -5,9 +5,18 @@ from __future__ import annotations
 ABLATIONS: dict[str, tuple[str, ...]] = {
     "best trial alone": ("gridsearch.select=best",),
     "all trials": ("gridsearch.select=all",),
-    "small space": ("gridsearch=small",),
-    "pose and light left in": ("anomaly.confound_free=false",),
+    "best trial of each model": ("gridsearch.select=models",),
+    "no audit": ("gridsearch.audit=false",),
     "no least departure": ("gridsearch.min_departure=0",),
+    "pose and light left in": ("anomaly.confound_free=false",),
+    "short windows": ("anomaly.window_s=0.25",),
+    "long windows": ("anomaly.window_s=1,2,4",),
+    "movements alone": ("anomaly.features=dynamics",),
+    "embeddings alone": ("anomaly.features=embeddings",),
+    "all features": ("anomaly.features=all",),
+    "three models": ("anomaly=iforest,ocsvm,lof",),
+    "small space": ("gridsearch=small",),
 }
 """Name → overrides, laid over those of the command line. An entry here is all that a new ablation needs; artifacts of
-stages that it does not touch are shared."""
+stages that it does not touch are shared, so that most cost the trials and the grid search alone, and the first five the
+grid search. The default space looks at expressions alone and has five models."""

@@ -114,16 +114,21 @@ def _prominent(score: np.ndarray) -> list[int]:
 
 
 def expressions(analysis: Analysis, rows: PersonRows) -> np.ndarray:
-    """What plain methods look at: logarithms of the seven emotions and all measures, raw, float64 [n, d].
+    """What plain methods look at: logarithms of the seven emotions, all measures, and such blendshapes as are there.
+
+    Raw, float64 [n, d].
 
     NaN for rows that may carry no event; columns that most usable rows lack are left out.
     """
     from faceline.anomaly.features import EMOTION_FLOOR, EMOTIONS, measure_columns, table_columns
+    from faceline.blendshapes import BLENDSHAPES, DEAD_BLENDSHAPES
 
     table = analysis.table("emote", "expressions")
     emotions = np.log(np.maximum(table_columns(table, EMOTIONS), EMOTION_FLOOR))
     measures = table_columns(table, measure_columns(table))
-    x = np.concatenate([emotions, measures], axis=1)[rows.index]
+    blendshapes = analysis.array("emote", "blendshapes")  # [n, 0] without their network
+    alive = [i for i, name in enumerate(BLENDSHAPES) if name not in DEAD_BLENDSHAPES] if blendshapes.shape[1] else []
+    x = np.concatenate([emotions, measures, blendshapes[:, alive].astype(np.float64)], axis=1)[rows.index]
     x[~rows.usable] = np.nan
     if not rows.usable.any():
         return x

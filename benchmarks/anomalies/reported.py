@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,63 +9,86 @@ import numpy as np
 
 from benchmarks.anomalies.metrics import TOLERANCE_S, Reports
 from benchmarks.anomalies.recordings import Analysis, Moment, Truth
+from faceline.anomaly.confounds import CAUSES as NAMED
+from faceline.anomaly.confounds import COVERED, CUT, EDGE
 
-NEAR_S = 1.0
-"""An event that peaks this far outside a confound is still laid to it: the edges of its fading are part of it."""
+NEAR_S = 0.5
+"""An event that comes so close to a confound is laid to it: the edges of its fading are part of it."""
 
 CAUSES: dict[str, tuple[str, ...]] = {
-    "light": ("light",),
-    "turn": ("turned",),
-    "blur": ("sharpness",),
-    "occlusion": ("covered",),
-    "zoom": ("size",),
-    "cut": ("size", "cut"),
-    "leave": ("size", "edge", "outside", "back in"),
+    "light": (NAMED["luma_mean"].words, NAMED["contrast"].words),
+    "turn": (NAMED["yaw_deg"].words,),
+    "blur": (NAMED["sharpness"].words,),
+    "occlusion": (COVERED,),
+    "zoom": (NAMED["eye_distance_px"].words,),
+    "cut": (CUT,),
+    "leave": (EDGE,),
 }
-"""Confound of made footage → parts of words of `faceline.anomaly.confounds`, any of which names the cause.
+"""Confound of made footage → flags of `faceline.anomaly.confounds`, any of which names the cause.
 
 light: the light dims, one side more than the other. turn: the head yaws. blur: the picture is out of focus.
-occlusion: a patch covers part of the face; a word for it holds "covered". zoom: the camera comes closer. cut: another
-camera, closer and further to a side, so that the face is larger. leave: the person goes out of the picture and comes
-back, seen in part at its edge.
+occlusion: a patch covers part of the face. zoom: the camera comes closer. cut: another camera, closer and further to a
+side. leave: the person goes out of the picture and comes back, seen in part at its edge.
 """
+
+SHUT = frozenset(
+    {"eye_opening_left", "eye_opening_right", "eye_blink_left", "eye_blink_right", "eye_squint_left"}
+    | {"eye_squint_right", "eye_look_down_left", "eye_look_down_right"}
+)
 
 MOVED: dict[str, frozenset[str]] = {
     # The brows go up, and the lids widen.
     "brow_raise": frozenset(
         {"brow_inner_left", "brow_inner_right", "brow_outer_left", "brow_outer_right", "eye_opening_left"}
         | {"eye_opening_right"}
+        | {"brow_inner_up", "brow_outer_up_left", "brow_outer_up_right", "brow_down_left", "brow_down_right"}
+        | {"eye_wide_left", "eye_wide_right"}
     ),
     # The jaw opens: the lips part, the chin sinks; the corners come in and down a little.
-    "mouth_open": frozenset({"mouth_opening", "jaw_drop", "mouth_width", "mouth_curve", "lip_to_chin"}),
+    "mouth_open": frozenset(
+        {"mouth_opening", "jaw_drop", "mouth_width", "mouth_curve", "lip_to_chin"}
+        | {"jaw_open", "mouth_lower_down_left", "mouth_lower_down_right", "mouth_close", "mouth_funnel"}
+    ),
     # The corners sink and come in, the lips close, the brows sink (where the portrait can move them).
     "frown": frozenset(
         {"corner_lift_left", "corner_lift_right", "mouth_curve", "mouth_width", "mouth_opening", "upper_lip_raise"}
         | {"brow_inner_left", "brow_inner_right", "brow_outer_left", "brow_outer_right", "brow_gap"}
+        | {"mouth_frown_left", "mouth_frown_right", "mouth_smile_left", "mouth_smile_right", "mouth_shrug_lower"}
+        | {"mouth_press_left", "mouth_press_right", "brow_down_left", "brow_down_right", "brow_inner_up"}
+        | {"brow_outer_up_left", "brow_outer_up_right"}
     ),
     # The corners rise and go out, the upper lip rises, the lower lids rise.
     "smile": frozenset(
         {"corner_lift_left", "corner_lift_right", "mouth_curve", "mouth_width", "upper_lip_raise", "cheek_raise_left"}
         | {"cheek_raise_right", "eye_opening_left", "eye_opening_right"}
+        | {"mouth_smile_left", "mouth_smile_right", "mouth_dimple_left", "mouth_dimple_right", "mouth_stretch_left"}
+        | {"mouth_stretch_right", "mouth_upper_up_left", "mouth_upper_up_right", "eye_squint_left", "eye_squint_right"}
     ),
     # One corner rises, one brow rises. The generator's left is that of the picture: the subject's right.
     "one_sided": frozenset(
         {"corner_lift_right", "mouth_asymmetry", "mouth_curve", "mouth_width", "cheek_raise_right"}
         | {"brow_outer_left", "brow_asymmetry"}
+        | {"mouth_smile_right", "mouth_dimple_right", "mouth_stretch_right", "mouth_upper_up_right", "mouth_right"}
+        | {"brow_outer_up_left"}
     ),
     # The corners come in and the lips close halfway, so that the middle of the lips stands out.
-    "pucker": frozenset({"mouth_width", "lip_pucker", "mouth_opening", "mouth_curve"}),
+    "pucker": frozenset(
+        {"mouth_width", "lip_pucker", "mouth_opening", "mouth_curve"}
+        | {"mouth_pucker", "mouth_funnel", "mouth_stretch_left", "mouth_stretch_right"}
+    ),
     # Brows, lids and jaw together.
     "surprise": frozenset(
         {"brow_inner_left", "brow_inner_right", "brow_outer_left", "brow_outer_right", "eye_opening_left"}
         | {"eye_opening_right", "mouth_opening", "jaw_drop", "lip_to_chin", "mouth_curve"}
+        | {"brow_inner_up", "brow_outer_up_left", "brow_outer_up_right", "brow_down_left", "brow_down_right"}
+        | {"eye_wide_left", "eye_wide_right", "jaw_open", "mouth_lower_down_left", "mouth_lower_down_right"}
     ),
-    # The lids close.
-    "eyes_shut": frozenset({"eye_opening_left", "eye_opening_right"}),
-    "blinking": frozenset({"eye_opening_left", "eye_opening_right"}),
+    # The lids close, which blendshapes also take for a look down.
+    "eyes_shut": SHUT,
+    "blinking": SHUT,
 }
-"""Burst of made footage → measures that it moves, by `faceline.made.motion.ACTIONS`. A frozen face moves none: it is
-left out. Emotions are not counted, even where they fit."""
+"""Burst of made footage → measures and blendshapes that it moves, by `faceline.made.motion.ACTIONS`. A frozen face
+moves none: it is left out. Emotions are not counted, even where they fit."""
 
 TOP_DRIVERS = 2
 
@@ -79,7 +101,7 @@ class ReportedEvent:
         rank: over all persons of the recording.
         score: higher = more unusual.
         flags: words of causes beside expression.
-        explained: whether such a cause explains it by itself; where faceline does not say so, whether it named any.
+        explained: whether such a cause explains it: then it is set apart, and no reported event.
         drivers: columns that departed most, the first first.
     """
 
@@ -94,55 +116,41 @@ class ReportedEvent:
     drivers: tuple[str, ...]
 
 
-def reported_events(analysis: Analysis) -> list[ReportedEvent]:
-    """The events of an analysed recording, by rank."""
-    rows = analysis.table("gridsearch", "events").to_pylist()
+def found_events(analysis: Analysis) -> list[ReportedEvent]:
+    """The events of an analysed recording by rank; those that a cause explains are among them."""
     drivers: dict[int, list[tuple[int, str]]] = {}
-    named = "drivers" in analysis.payloads("gridsearch")
-    if named:
-        for driver in analysis.table("gridsearch", "drivers").to_pylist():
-            drivers.setdefault(driver["event"], []).append((driver["order"], driver["column"]))
-    found = []
-    for row in sorted(rows, key=lambda r: r["rank"]):
-        flags = row.get("flags") or ""
-        explained = row.get("explained")
-        columns = (
-            tuple(column for _, column in sorted(drivers.get(row["event"], ())))
-            if named
-            else columns_of(row.get("top_features") or "")
+    for driver in analysis.table("gridsearch", "drivers").to_pylist():
+        drivers.setdefault(driver["event"], []).append((driver["order"], driver["column"]))
+    return [
+        ReportedEvent(
+            rank=row["rank"],
+            start_s=row["start_s"],
+            peak_s=row["peak_s"],
+            end_s=row["end_s"],
+            score=row["score"],
+            p_value=float("nan") if row["p_value"] is None else float(row["p_value"]),
+            flags=row["flags"] or "",
+            explained=bool(row["explained"]),
+            drivers=tuple(column for _, column in sorted(drivers.get(row["event"], ()))),
         )
-        found.append(
-            ReportedEvent(
-                rank=row["rank"],
-                start_s=row["start_s"],
-                peak_s=row["peak_s"],
-                end_s=row["end_s"],
-                score=row["score"],
-                p_value=_known(row.get("p_value")),
-                flags=flags,
-                explained=bool(flags) if explained is None else bool(explained),
-                drivers=columns,
-            )
-        )
-    return found
+        for row in sorted(analysis.table("gridsearch", "events").to_pylist(), key=lambda r: r["rank"])
+    ]
 
 
-def _known(value: float | None) -> float:
-    return float("nan") if value is None else float(value)
+def standing(events: Sequence[ReportedEvent]) -> list[ReportedEvent]:
+    """The reported events: those that nothing beside expression explains."""
+    return [event for event in events if not event.explained]
 
 
-def columns_of(top_features: str) -> tuple[str, ...]:
-    """Columns named by text such as ``"mouth opening +5.2, fear ≥ +30"``, in its order."""
-    from faceline.measures import MEASURES
-
-    by_words = {measure.words: measure.name for measure in MEASURES}
-    named = [re.sub(r"\s+(?:[≥≤]\s*)?[+−-]?\d[\d.]*$", "", part.strip()) for part in top_features.split(", ")]
-    return tuple(by_words.get(words, words.replace(" ", "_")) for words in named if words)
+def judged_s(analysis: Analysis) -> float:
+    """Seconds, of all persons, in which an event could have been reported."""
+    verdicts = analysis.table("gridsearch", "verdicts").to_pylist()
+    return float(sum(row["judged_s"] for row in verdicts if row["threshold"] is not None))
 
 
 def as_reports(events: Sequence[ReportedEvent], truth: Truth, duration_s: float) -> Reports:
-    """The reported events against all true events."""
-    peaks, scores = [e.peak_s for e in events], [e.score for e in events]
+    """The reported ones of the events against all true events."""
+    peaks, scores = [e.peak_s for e in standing(events)], [e.score for e in standing(events)]
     return Reports(truth.spans(), np.array(peaks), np.array(scores), duration_s)
 
 
@@ -153,22 +161,22 @@ class ConfoundCount:
     Attributes:
         recordings: how many.
         shown: how often the confound comes.
-        events: all reported events.
-        unexplained: those that nothing beside expression explains.
-        near: events that peak in the confound or close to it.
-        near_unexplained: those of them that nothing explains.
-        flagged: events near the confound that carry any word.
+        near: events that overlap the confound, widened by `NEAR_S`.
+        explained: those of them that are set apart.
+        flagged: those of them that carry any word.
         right: those of them whose words name its cause.
+        taken: reported events near it: the confound was taken for an expression.
+        elsewhere: reported events away from it: plain false alarms.
     """
 
     recordings: int = 0
     shown: int = 0
-    events: int = 0
-    unexplained: int = 0
     near: int = 0
-    near_unexplained: int = 0
+    explained: int = 0
     flagged: int = 0
     right: int = 0
+    taken: int = 0
+    elsewhere: int = 0
 
     @property
     def share_right(self) -> float:
@@ -182,18 +190,22 @@ class ConfoundCount:
 
 def count_confounds(events: Sequence[ReportedEvent], confounds: Sequence[Moment]) -> ConfoundCount:
     """Counts of one recording; its confounds are of one kind."""
-    words = CAUSES[confounds[0].kind]
-    near = [e for e in events if any(c.start_s - NEAR_S <= e.peak_s <= c.end_s + NEAR_S for c in confounds)]
+    causes = set(CAUSES[confounds[0].kind])
+    near = [e for e in events if any(_overlap(e, c) for c in confounds)]
     return ConfoundCount(
         recordings=1,
         shown=len(confounds),
-        events=len(events),
-        unexplained=sum(not e.explained for e in events),
         near=len(near),
-        near_unexplained=sum(not e.explained for e in near),
+        explained=len(near) - len(standing(near)),
         flagged=sum(bool(e.flags) for e in near),
-        right=sum(any(word in e.flags for word in words) for e in near),
+        right=sum(bool(causes & set(e.flags.split(", "))) for e in near),
+        taken=len(standing(near)),
+        elsewhere=len(standing(events)) - len(standing(near)),
     )
+
+
+def _overlap(event: ReportedEvent, confound: Moment) -> bool:
+    return event.start_s <= confound.end_s + NEAR_S and event.end_s >= confound.start_s - NEAR_S
 
 
 @dataclass(frozen=True)
@@ -227,8 +239,9 @@ def _in(time_s: float, moment: Moment, tolerance_s: float) -> bool:
 
 
 def count_drivers(events: Sequence[ReportedEvent], bursts: Sequence[Moment]) -> dict[str, DriverCount]:
-    """Counts of one recording by kind of burst, without kinds that move no measure."""
+    """Counts of one recording's reported events by kind of burst, without kinds that move no measure."""
     counts: dict[str, DriverCount] = {}
+    events = standing(events)
     for burst, hit in zip(bursts, hits_of(events, bursts), strict=True):
         if burst.kind in MOVED:
             right = hit >= 0 and bool(MOVED[burst.kind] & set(events[hit].drivers[:TOP_DRIVERS]))
@@ -255,7 +268,7 @@ def natural_moments(
     clip: str, moments: Sequence[Moment], events: Sequence[ReportedEvent], peak_s: np.ndarray
 ) -> list[NaturalMoment]:
     """Ranks of a clip's moments. `peak_s` float64 [n]: peaks of the score, highest first."""
-    found = []
+    found, events = [], standing(events)
     for moment, hit in zip(moments, hits_of(events, moments), strict=True):
         place = next((k + 1 for k, at in enumerate(peak_s) if _in(float(at), moment, TOLERANCE_S)), None)
         found.append(NaturalMoment(clip, moment, events[hit].rank if hit >= 0 else None, place))
@@ -264,27 +277,43 @@ def natural_moments(
 
 @dataclass(frozen=True)
 class Nominal:
-    """A setting of the threshold that promises a number of false events.
+    """Settings that promise a number of false events per judged hour.
 
     Attributes:
-        override: the setting.
-        value: the promise: for "footage" the chance that a piece of footage without anomaly gives an event; for "hour"
-            the expected number per hour.
-        per: "footage" or "hour".
+        block: what is looked at: the null distribution alone, or what is reported in the end.
+        per_hour: the promise.
+        overrides: the settings.
     """
 
-    override: str
-    value: float
-    per: str = "footage"
+    block: str
+    per_hour: float
+    overrides: tuple[str, ...] = ()
 
-    def expected(self, durations_s: Sequence[float]) -> float:
-        """Expected number of events over all recordings: −ln(1 − value) each for a chance, as for Poisson counts."""
-        if self.per == "hour":
-            return self.value * sum(durations_s) / 3600
-        return -float(np.log1p(-self.value)) * len(durations_s)
+    @property
+    def name(self) -> str:
+        """As tables have it."""
+        return f"{self.block}, {self.per_hour:g}/h"
+
+    def expected(self, judged_s: Sequence[float]) -> float:
+        """Expected number of events."""
+        return self.per_hour * sum(judged_s) / 3600
 
 
-CALIBRATION: tuple[Nominal, ...] = tuple(Nominal(f"gridsearch.events.alpha={a:g}", a) for a in (0.05, 0.1, 0.2))
+ALONE = ("gridsearch.events.min_score=0", "gridsearch.min_departure=0", "gridsearch.audit=false")
+"""Without these conditions an event is whatever reaches the threshold of the null distribution."""
+
+
+def _nominal(block: str, per_hour: float, further: tuple[str, ...]) -> Nominal:
+    # The allowance for short footage out of the way, so that the rate alone counts.
+    rate = (f"gridsearch.events.false_per_hour={per_hour:g}", "gridsearch.events.false_per_footage=1e-6")
+    return Nominal(block, per_hour, (*rate, *further))
+
+
+CALIBRATION: tuple[Nominal, ...] = tuple(
+    _nominal(block, per_hour, further)
+    for block, further in (("null distribution alone", ALONE), ("as reported", ()))
+    for per_hour in (3.0, 6.0, 12.0)
+)
 """The settings that calibration tries on footage without events."""
 
 
@@ -313,6 +342,7 @@ class Calibrated:
     recordings: int
     footages: int
     events: int
+    judged_s: float
     expected: float
 
     @property
@@ -321,7 +351,14 @@ class Calibrated:
         low, high = poisson_range(self.expected)
         return low <= self.events <= high
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Exact 95 % interval of the mean behind the number of events."""
+        return poisson_interval(self.events)
 
-def calibrated(nominal: Nominal, counts: Sequence[int], durations_s: Sequence[float]) -> Calibrated:
-    """From the number of events of each recording."""
-    return Calibrated(nominal, len(counts), sum(c > 0 for c in counts), int(sum(counts)), nominal.expected(durations_s))
+
+def calibrated(nominal: Nominal, came: Sequence[tuple[int, float]]) -> Calibrated:
+    """From the number of events and the judged seconds of each recording."""
+    counts, judged = [count for count, _ in came], [seconds for _, seconds in came]
+    expected = nominal.expected(judged)
+    return Calibrated(nominal, len(came), sum(c > 0 for c in counts), int(sum(counts)), sum(judged), expected)

@@ -37,6 +37,7 @@ from benchmarks.anomalies.reported import (
     calibrated,
     count_confounds,
     count_drivers,
+    standing,
 )
 from benchmarks.anomalies.scale import SIZES, measure
 from benchmarks.anomalies.sources import clips_folder
@@ -57,8 +58,9 @@ VUS-PR: mean over persons of each recording's own. pooled AP, recall at one fals
 per hour on controls at the threshold that finds half of the events: by one threshold for all recordings. Reports on
 events of another difficulty count neither way. Every method's score becomes a robust z within its recording, and its
 peaks become reports by the same rule. {ANCESTOR}: identity embeddings and six emotions, and only the highest
-peaks of a recording, as it had it; all other methods report without limit. Plain methods look at measures and the
-logarithms of emotions, face by face. {RANDOM_TRIAL}: mean over the trials of the grid search.
+peaks of a recording, as it had it; all other methods report without limit. Plain methods look at measures, the
+logarithms of emotions and, where there are any, blendshapes, face by face. {RANDOM_TRIAL}: mean over the trials of the
+grid search.
 {BEST_TRIAL}: chosen for each recording by its truth."""
 
 
@@ -74,12 +76,12 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--only", nargs="+", default=[], metavar="TEXT", help="recordings with one of these in the name"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of made and spliced footage")
-    parser.add_argument("--fps", help="frames per second that are looked at, or 'native'; else as configured")
+    parser.add_argument("--fps", default="native", help="frames per second that are looked at, or 'native'")
     parser.add_argument("--picker", choices=get_args(Picker), default="prominent", help="how scores become reports")
     parser.add_argument(
         "--ancestor",
         choices=get_args(AncestorMode),
-        default="all",
+        default="kept",
         help="its embeddings: of all faces, those that faceline keeps anyway, or no ancestor",
     )
     parser.add_argument("--ablations", default="", help=f"names, or all: {', '.join(ABLATIONS)}")
@@ -96,7 +98,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if strange := set(named) - set(ABLATIONS):
         parser.error(f"no such ablation: {', '.join(sorted(strange))}")
     args.ablations = named
-    args.overrides = ([f"sample.fps={args.fps}"] if args.fps else []) + args.overrides
+    args.overrides = [f"sample.fps={args.fps}", *args.overrides]
     args.folder = args.folder.resolve()
     return args
 
@@ -176,7 +178,8 @@ def described(outcome: Outcome) -> dict[str, Any]:
         "unit": outcome.recording.unit,
         "duration_s": outcome.duration_s,
         "true_events": len(outcome.truth.events),
-        "reported": len(outcome.events),
+        "reported": len(standing(outcome.events)),
+        "explained": len(outcome.events) - len(standing(outcome.events)),
         "faces": outcome.people,
         "seconds": outcome.seconds,
     }
@@ -270,10 +273,9 @@ def events(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     calibration = []
     for kind in ("quiet", "controls"):
         for nominal in CALIBRATION:
-            mine = [o for o in outcomes if o.recording.kind == kind and nominal.override in o.calibration]
+            mine = [o for o in outcomes if o.recording.kind == kind and nominal.name in o.calibration]
             if mine:
-                counts = [o.calibration[nominal.override] for o in mine]
-                calibration.append((kind, calibrated(nominal, counts, [o.duration_s for o in mine])))
+                calibration.append((kind, calibrated(nominal, [o.calibration[nominal.name] for o in mine])))
     natural = [moment for outcome in outcomes for moment in outcome.natural]
     if confounds:
         print(tables.confounds_table(confounds))
@@ -288,8 +290,9 @@ def events(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "drivers": {kind: vars(count) | {"share_right": count.share_right} for kind, count in drivers.items()},
         "calibration": [
             {
-                "footage": kind, "override": c.nominal.override, "recordings": c.recordings, "expected": c.expected,
-                "events": c.events, "recordings_with_events": c.footages, "holds": c.holds,
+                "footage": kind, "block": c.nominal.block, "per_hour": c.nominal.per_hour, "recordings": c.recordings,
+                "judged_s": c.judged_s, "expected": c.expected, "events": c.events, "interval": c.interval,
+                "recordings_with_events": c.footages, "holds": c.holds,
             }
             for kind, c in calibration
         ],

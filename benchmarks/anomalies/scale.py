@@ -99,7 +99,8 @@ def repeated(inputs: Analysis, rows: int, seed: int = 0) -> dict[tuple[str, str]
                 continue
             if kind == "npy":
                 values = np.array(inputs.array(stage, payload)[index], dtype=np.float64)
-                payloads[stage, payload] = np.column_stack([_noisy(v, rng) for v in values.T]).astype(np.float32)
+                noisy = [_noisy(v, rng) for v in values.T]
+                payloads[stage, payload] = (np.column_stack(noisy) if noisy else values).astype(np.float32)
             elif kind == "parquet":
                 payloads[stage, payload] = _noisy_table(inputs.table(stage, payload).take(index), numbers, rng)
     return payloads
@@ -139,7 +140,7 @@ def run_stages(payloads: dict[tuple[str, str], pa.Table | np.ndarray], overrides
     began_s = time.perf_counter()
     done = [collect(TRIAL.compute(trial.params, MemoryInputs(payloads), runtime)) for trial in config.trials]
     trials_s = time.perf_counter() - began_s
-    whole = {("trial", name): pa.concat_tables([d[name] for d in done]) for name in ("scores", "summary")}
+    whole = {("trial", name): pa.concat_tables([d[name] for d in done]) for name in ("scores", "summary", "planted")}
     began_s = time.perf_counter()
     collect(GRIDSEARCH.compute(config.params["gridsearch"], MemoryInputs({**payloads, **whole}), runtime))
     return trials_s, time.perf_counter() - began_s

@@ -64,8 +64,8 @@ class Source:
         usual: sections of usual behaviour.
         expressions: sections of expressions.
         note: what a reader of figures should know.
-        perhaps: another person of the table who may be the same one: two embedders put them at the edge of that. They
-            are in one split, and count as one where persons are drawn.
+        perhaps: another person of the table who is, or may be, the same one: two embedders put them at the edge of
+            that. They count as one where persons are drawn, and are in one split; a control is on that person's side.
     """
 
     person: str
@@ -208,6 +208,7 @@ SOURCES: tuple[Source, ...] = (
     Source(
         "lamp", "control", (0, 0, 640, 480), 640, 480, 15, _usual("clm_changeLighting.wmv", (0.1, 5.9)),
         note="a lamp beside the face goes on and off, the expression stays",
+        perhaps="webcam",
     ),
 )  # fmt: skip
 """All persons that the real clips carry."""

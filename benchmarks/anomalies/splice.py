@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -149,7 +150,10 @@ def splice(request: Request, clips: Path, folder: Path, find_mesh: MeshFinder) -
     asked = {"version": VERSION, "request": json.loads(json.dumps(asdict(request)))}
     if video.is_file() and truth_path.is_file():
         made = json.loads(truth_path.read_text(encoding="utf-8"))
-        if {key: made.get(key) for key in asked} == asked:
+        if _pictured({key: made.get(key) for key in asked}) == _pictured(asked):
+            whose = {"unit": request.source.unit, "split": request.source.split}
+            if made != made | asked | whose:
+                truth_path.write_text(json.dumps(made | asked | whose, indent=1) + "\n", encoding="utf-8")
             return video
     folder.mkdir(parents=True, exist_ok=True)
     truth_path.unlink(missing_ok=True)
@@ -176,6 +180,13 @@ def splice(request: Request, clips: Path, folder: Path, find_mesh: MeshFinder) -
     truth = asked | truth_of(request, events, layout)
     truth_path.write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
     return video
+
+
+def _pictured(asked: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for, without what changes no picture."""
+    request = asked["request"] or {}
+    source = {k: v for k, v in request.get("source", {}).items() if k not in ("note", "perhaps", "split")}
+    return asked | {"request": {**request, "source": source}}
 
 
 def truth_of(request: Request, events: tuple[Event, ...], layout: Layout) -> dict[str, object]:

@@ -13,7 +13,6 @@ from benchmarks.anomalies.reported import (
     ConfoundCount,
     DriverCount,
     NaturalMoment,
-    poisson_interval,
     poisson_range,
 )
 from benchmarks.anomalies.scale import Measured, exponent
@@ -82,17 +81,23 @@ def reported_table(rows: Sequence[tuple[str, int, int, Figure | None, Figure | N
 
 
 def confounds_table(counts: Mapping[str, ConfoundCount]) -> str:
-    """What was reported where nothing but a confound happens."""
+    """What was found where nothing but a confound happens."""
     rows = [
         [
             kind,
-            *map(str, (c.shown, c.events, c.unexplained, c.near, c.near_unexplained, c.flagged, c.right)),
+            *map(str, (c.shown, c.near, c.explained, c.flagged, c.right)),
             number(c.share_right),
+            *map(str, (c.taken, c.elsewhere)),
         ]
         for kind, c in counts.items()
     ]
-    columns = ["", "shown", "events", "unexplained", "near it", "unexplained", "flagged", "right cause", "share"]
-    return lines("Confounds alone: every event is false; events near the confound, and what they say", columns, rows)
+    columns = ["", "shown", "events near it", "set apart", "flagged", "right cause", "share"]
+    return lines(
+        "Confounds alone: events near the confound, what they say, and those that are reported: taken for expressions,"
+        " or elsewhere",
+        [*columns, "taken", "elsewhere"],
+        rows,
+    )
 
 
 def drivers_table(counts: Mapping[str, DriverCount]) -> str:
@@ -107,11 +112,12 @@ def calibration_table(found: Sequence[tuple[str, Calibrated]]) -> str:
     rows = []
     for name, c in found:
         low, high = poisson_range(c.expected)
-        least, most = poisson_interval(c.events)
+        least, most = c.interval
         rows.append(
             [
-                f"{name}, {c.nominal.override}",
+                f"{name}: {c.nominal.name}",
                 str(c.recordings),
+                number(c.judged_s / 3600),
                 number(c.expected),
                 f"{low}–{high}",
                 str(c.events),
@@ -120,7 +126,7 @@ def calibration_table(found: Sequence[tuple[str, Calibrated]]) -> str:
                 "yes" if c.holds else "no",
             ]
         )
-    columns = ["", "recordings", "nominal", "its 95 %", "events", "exact 95 %", "recordings with any", "holds"]
+    columns = ["", "recordings", "hours", "nominal", "its 95 %", "events", "exact 95 %", "recordings with any", "holds"]
     return lines("Calibration: events where there are none", columns, rows)
 
 

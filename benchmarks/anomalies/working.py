@@ -15,7 +15,15 @@ import numpy as np
 from benchmarks.anomalies.judging import Judged, judge_series
 from benchmarks.anomalies.methods import FACELINE, Picker, pick, series_of
 from benchmarks.anomalies.recordings import Analysis, Recording, Truth, analyse, one_thread
-from benchmarks.anomalies.reported import NaturalMoment, Nominal, ReportedEvent, natural_moments, reported_events
+from benchmarks.anomalies.reported import (
+    NaturalMoment,
+    Nominal,
+    ReportedEvent,
+    found_events,
+    judged_s,
+    natural_moments,
+    standing,
+)
 
 AncestorMode = Literal["all", "kept", "off"]
 """Embeddings for the ancestor: of every face, as it had them; only those that faceline makes; or no ancestor."""
@@ -40,7 +48,7 @@ class Task:
     overrides: tuple[str, ...] = ()
     picker: Picker = "prominent"
     others: bool = True
-    ancestor: AncestorMode = "all"
+    ancestor: AncestorMode = "kept"
     calibration: tuple[Nominal, ...] = ()
 
 
@@ -55,8 +63,8 @@ class Outcome:
         people: faces of every person that was told apart; the recording shows one.
         methods: difficulty → method → judgement; the difficulty of footage without events is "".
         trials: the same of every trial.
-        events: as faceline reports them.
-        calibration: number of reported events under each setting.
+        events: faceline's, by rank; those that a cause beside expression explains are among them.
+        calibration: number of reported events and judged seconds under each setting.
         natural: where the noted moments of a clip came.
         states: number of stages by state.
         seconds: wall time.
@@ -69,7 +77,7 @@ class Outcome:
     methods: dict[str, dict[str, Judged]]
     trials: dict[str, dict[str, Judged]]
     events: list[ReportedEvent]
-    calibration: dict[str, int] = field(default_factory=dict)
+    calibration: dict[str, tuple[int, float]] = field(default_factory=dict)
     natural: list[NaturalMoment] = field(default_factory=list)
     states: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
@@ -102,12 +110,12 @@ def work(task: Task) -> Outcome:
         )
         methods, trials = judge_series(series, truth, analysis.duration_s, task.picker)
         peak_s, _ = pick(series.time_s, series.stretch, series.methods[FACELINE], picker=task.picker)
-    events = reported_events(analysis)
+    events = found_events(analysis)
     counts = {}
     if not truth.events and not truth.confounds:
         for nominal in task.calibration:
-            under = analyse(recording.video, store, (*task.overrides, nominal.override))
-            counts[nominal.override] = len(reported_events(under))
+            under = analyse(recording.video, store, (*task.overrides, *nominal.overrides))
+            counts[nominal.name] = (len(standing(found_events(under))), judged_s(under))
     natural = []
     if recording.kind == "natural":
         natural = natural_moments(recording.video.stem, truth.events, events, peak_s)

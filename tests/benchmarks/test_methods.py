@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.anomalies import methods
 from benchmarks.anomalies.methods import kept, mean_of_ranks, pick, robust_z
+from faceline.blendshapes import BLENDSHAPES, DEAD_BLENDSHAPES
 
 NAN = np.nan
 
@@ -77,11 +78,14 @@ def test_kept_scores_are_made_once_for_what_they_follow_from(tmp_path: Path) -> 
 class Artifacts:
     """Tables by (stage, payload), as an analysis gives them."""
 
-    def __init__(self, **tables: pa.Table) -> None:
+    def __init__(self, **tables: pa.Table | np.ndarray) -> None:
         self.tables = tables
 
     def table(self, stage: str, payload: str, columns: object = None) -> pa.Table:
         return self.tables[f"{stage}_{payload}"]
+
+    def array(self, stage: str, payload: str) -> np.ndarray:
+        return self.tables[f"{stage}_{payload}"]  # type: ignore[return-value]
 
 
 def test_a_trials_scores_reach_the_rows_of_their_faces() -> None:
@@ -115,8 +119,16 @@ def test_plain_methods_see_log_emotions_and_measures_of_usable_rows() -> None:
         }
     )
     rows = SimpleNamespace(index=np.arange(n), usable=np.array([True, True, True, False]))
-    x = methods.expressions(Artifacts(emote_expressions=table), rows)  # type: ignore[arg-type]
+    none = np.zeros((n, 0), np.float32)
+    x = methods.expressions(Artifacts(emote_expressions=table, emote_blendshapes=none), rows)  # type: ignore[arg-type]
     assert x.shape == (4, 8)  # what most usable rows lack is out
     assert x[:3, 0] == pytest.approx(np.log([0.5, 0.01, 1.0]))
     assert x[:3, 7].tolist() == [1, 2, 3]
     assert np.isnan(x[3]).all()
+
+    scores = np.tile(np.arange(len(BLENDSHAPES), dtype=np.float32), (n, 1))
+    with_them = methods.expressions(Artifacts(emote_expressions=table, emote_blendshapes=scores), rows)  # type: ignore[arg-type]
+    assert with_them.shape == (4, 8 + len(BLENDSHAPES) - len(DEAD_BLENDSHAPES))
+    assert with_them[:3, :8].tolist() == x[:3].tolist()
+    assert with_them[0, 8:].tolist() == [i for i, name in enumerate(BLENDSHAPES) if name not in DEAD_BLENDSHAPES]
+    assert np.isnan(with_them[3]).all()

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.anomalies.plan import DIFFICULTIES, GAP_S, LEAD_S, REST_S, SHORT_S, Event, lay_out, schedule
+from benchmarks.anomalies.recordings import side_of
 from benchmarks.anomalies.sources import SOURCES, Section, Source, clips_folder, of_split
 from benchmarks.anomalies.splice import DURATION_S, EVENTS_EACH, all_requests
 
@@ -31,6 +32,16 @@ def test_the_splits_share_no_person_and_no_clip() -> None:
     assert len({s.person for s in SOURCES}) == len(SOURCES)
     for one, two in itertools.combinations(splits, 2):
         assert not {c for s in one for c in s.clips} & {c for s in two for c in s.clips}
+
+
+def test_who_may_be_somebody_else_is_on_their_side() -> None:
+    by_person = {s.person: s for s in SOURCES}
+    for source in SOURCES:
+        if source.perhaps:
+            assert by_person[source.perhaps].perhaps == ""
+            assert side_of(source) == side_of(by_person[source.perhaps])
+            assert source.split in ("control", by_person[source.perhaps].split)
+    assert (by_person["lamp"].unit, side_of(by_person["lamp"])) == ("webcam", "tuning")
 
 
 def test_there_are_enough_persons_and_events() -> None:

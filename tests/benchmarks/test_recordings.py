@@ -91,7 +91,7 @@ def test_natural_clips_have_the_noted_moments(tmp_path: Path) -> None:
 def test_stages_before_one_and_options_of_the_others() -> None:
     stages = recordings.stages_until("embed")
     assert [s.name for s in stages] == ["sample", "detect", "align", "embed"]
-    given = ["sample.fps=5", "gridsearch=small", "gridsearch.events.alpha=0.2", "anomaly=lof", "embedder=dlib"]
+    given = ["sample.fps=5", "gridsearch=small", "gridsearch.events.false_per_hour=6", "anomaly=lof", "embedder=dlib"]
     assert recordings.known_options(given, stages) == ["sample.fps=5", "embedder=dlib"]
     whole = recordings.stages_until("gridsearch")
     assert recordings.known_options(given, whole) == given

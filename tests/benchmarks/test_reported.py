@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -13,6 +12,8 @@ from scipy import stats
 from benchmarks.anomalies import reported
 from benchmarks.anomalies.recordings import Moment
 from benchmarks.anomalies.reported import (
+    ALONE,
+    CALIBRATION,
     CAUSES,
     MOVED,
     ConfoundCount,
@@ -20,22 +21,28 @@ from benchmarks.anomalies.reported import (
     Nominal,
     ReportedEvent,
     calibrated,
-    columns_of,
     count_confounds,
     count_drivers,
+    found_events,
     hits_of,
+    judged_s,
     natural_moments,
     poisson_interval,
     poisson_range,
-    reported_events,
+    standing,
 )
+from faceline.anomaly import confounds as named
+from faceline.anomaly.gridsearch import DRIVERS_SCHEMA, EVENTS_SCHEMA, VERDICTS_SCHEMA
+from faceline.blendshapes import BLENDSHAPES, DEAD_BLENDSHAPES
 from faceline.made.motion import ACTIONS
 from faceline.made.script import BurstKind, ConfoundKind
 from faceline.measures import MEASURES
 
 
-def event(peak_s: float, rank: int = 1, flags: str = "", drivers: tuple[str, ...] = ()) -> ReportedEvent:
-    return ReportedEvent(rank, peak_s - 0.2, peak_s, peak_s + 0.2, 5.0, 0.01, flags, bool(flags), drivers)
+def event(
+    peak_s: float, rank: int = 1, flags: str = "", drivers: tuple[str, ...] = (), explained: bool = False
+) -> ReportedEvent:
+    return ReportedEvent(rank, peak_s - 0.2, peak_s, peak_s + 0.2, 5.0, 0.01, flags, explained, drivers)
 
 
 class Artifacts:
@@ -44,87 +51,91 @@ class Artifacts:
     def __init__(self, **tables: pa.Table) -> None:
         self.tables = tables
 
-    def payloads(self, stage: str) -> dict[str, pa.Table]:
-        return self.tables
-
     def table(self, stage: str, payload: str) -> pa.Table:
         assert stage == "gridsearch"
         return self.tables[payload]
 
 
-ROW = {"event": 1, "rank": 1, "start_s": 1.0, "peak_s": 1.5, "end_s": 2.0, "score": 7.0, "p_value": 0.01}
-
-
-def test_events_are_read_with_and_without_later_columns() -> None:
-    old = ROW | {"flags": "head turned", "top_features": "mouth opening +5.2, fear ≥ +30, left eye opening −1.1"}
-    (found,) = reported_events(Artifacts(events=pa.Table.from_pylist([old])))  # type: ignore[arg-type]
-    assert found.explained and found.flags == "head turned"
-    assert found.drivers == ("mouth_opening", "fear", "eye_opening_left")
-    new = old | {"explained": False}
+def test_events_are_read_with_their_drivers_and_whether_they_stand() -> None:
+    row = {"start_s": 1.0, "peak_s": 1.5, "end_s": 2.0, "score": 7.0, "p_value": 0.01}
+    rows = [
+        row | {"event": 2, "rank": 2, "flags": "head turned, light changed", "explained": True},
+        row | {"event": 1, "rank": 1, "flags": "", "explained": False, "p_value": None},
+    ]
     drivers = [
         {"event": 1, "column": "jaw_drop", "order": 2},
         {"event": 1, "column": "surprise", "order": 1},
         {"event": 2, "column": "gaze_up", "order": 1},
     ]
-    (found,) = reported_events(
-        Artifacts(events=pa.Table.from_pylist([new]), drivers=pa.Table.from_pylist(drivers))  # type: ignore[arg-type]
+    verdicts = [
+        {"person": 1, "judged_s": 50.0, "threshold": 4.0},
+        {"person": 2, "judged_s": 9.0, "threshold": None},  # nothing could be reported
+        {"person": 3, "judged_s": 5.0, "threshold": 3.5},
+    ]
+    left = Artifacts(
+        events=pa.Table.from_pylist(rows, EVENTS_SCHEMA),
+        drivers=pa.Table.from_pylist(drivers, DRIVERS_SCHEMA),
+        verdicts=pa.Table.from_pylist(verdicts, VERDICTS_SCHEMA),
     )
-    assert not found.explained
-    assert found.drivers == ("surprise", "jaw_drop")
-
-
-def test_words_of_drivers_become_their_columns() -> None:
-    assert columns_of("") == ()
-    for measure in MEASURES:
-        assert columns_of(f"{measure.words} +3.4, happy -2.0") == (measure.name, "happy")
-    assert columns_of("lip pucker ≤ -30") == ("lip_pucker",)
+    first, second = found_events(left)  # type: ignore[arg-type]
+    assert (first.rank, first.drivers, first.explained) == (1, ("surprise", "jaw_drop"), False)
+    assert (second.flags, second.drivers, second.explained) == ("head turned, light changed", ("gaze_up",), True)
+    assert np.isnan(first.p_value)
+    assert standing([first, second]) == [first]
+    assert judged_s(left) == 55  # type: ignore[arg-type]
 
 
 def test_every_kind_has_its_mapping() -> None:
     assert set(CAUSES) == set(get_args(ConfoundKind))
     assert set(MOVED) == set(get_args(BurstKind)) - {"freeze"}
-    assert set().union(*MOVED.values()) <= {measure.name for measure in MEASURES}
+    alive = set(BLENDSHAPES) - DEAD_BLENDSHAPES
+    assert set().union(*MOVED.values()) <= {measure.name for measure in MEASURES} | alive
+    assert all(columns & alive for columns in MOVED.values())
 
 
 def test_sides_of_the_picture_are_the_other_sides_of_the_face() -> None:
     channels = ACTIONS["one_sided"]
     assert "corner_up_left" in channels and "brow_outer_up_right" in channels
     assert {"corner_lift_right", "brow_outer_left"} <= MOVED["one_sided"]
-    assert not {"corner_lift_left", "brow_outer_right"} & MOVED["one_sided"]
+    assert {"mouth_smile_right", "brow_outer_up_left"} <= MOVED["one_sided"]
+    assert not {"corner_lift_left", "brow_outer_right", "mouth_smile_left", "brow_outer_up_right"} & MOVED["one_sided"]
 
 
 def test_events_near_a_confound_name_its_cause_or_not() -> None:
     shown = [Moment(10, 13, "turn"), Moment(30, 33, "turn")]
     events = [
-        event(11, flags="head turned, light changed"),
-        event(13.9, flags="light changed"),
+        event(11, flags="head turned, light changed", explained=True),
+        event(13.6, flags="light changed"),  # begins 0.4 s behind it
         event(31),
-        event(14.5, flags="head turned"),  # too late
-        event(50),
+        event(13.8, flags="head turned"),  # 0.6 s: too late
+        event(50, flags="face comes or goes", explained=True),
     ]
     count = count_confounds(events, shown)
-    assert count == ConfoundCount(
-        recordings=1, shown=2, events=5, unexplained=2, near=3, near_unexplained=1, flagged=2, right=1
-    )
+    assert count == ConfoundCount(recordings=1, shown=2, near=3, explained=1, flagged=2, right=1, taken=2, elsewhere=1)
     assert count.share_right == 0.5
-    assert (count + count).events == 10
-    # A word alone explains nothing where faceline says so itself.
-    weighed = [replace(e, explained=False) for e in events]
-    assert count_confounds(weighed, shown).near_unexplained == 3
+    assert (count + count).near == 6
     assert np.isnan(count_confounds([], shown).share_right)
+
+
+def test_an_event_that_reaches_over_a_confound_is_near_it() -> None:
+    whole = ReportedEvent(1, 5.0, 5.2, 15.0, 5.0, 0.01, "", False, ())
+    assert count_confounds([whole], [Moment(10, 11, "blur")]).taken == 1
 
 
 @pytest.mark.parametrize(
     ("kind", "words"),
-    [("light", "light changed"), ("turn", "head turned"), ("blur", "sharpness changed"), ("zoom", "face size changed")],
-)
+    [
+        ("light", "light changed"), ("light", "contrast changed"), ("turn", "head turned"), ("blur", "picture blurred"),
+        ("occlusion", "face partly covered"), ("zoom", "face size changed"), ("cut", "cut nearby"),
+        ("leave", "face comes or goes"),
+    ],
+)  # fmt: skip
 def test_causes_are_named_by_todays_words(kind: str, words: str) -> None:
-    from faceline.anomaly.confounds import CONFOUNDS
-
-    assert words in {named[0] for named in CONFOUNDS.values()}
-    others = [named[0] for named in CONFOUNDS.values() if named[0] != words]
+    every = {*(cause.words for cause in named.CAUSES.values()), named.COVERED, named.CUT, named.EDGE}
+    assert words in every
     assert count_confounds([event(1, flags=words)], [Moment(0, 2, kind)]).right == 1
-    assert count_confounds([event(1, flags=", ".join(others))], [Moment(0, 2, kind)]).right == 0
+    others = ", ".join(sorted(every - set(CAUSES[kind])))
+    assert count_confounds([event(1, flags=others)], [Moment(0, 2, kind)]).right == 0
 
 
 def test_drivers_of_found_bursts() -> None:
@@ -140,6 +151,8 @@ def test_drivers_of_found_bursts() -> None:
     assert counts == {"smile": DriverCount(2, 1, 0), "eyes_shut": DriverCount(1, 1, 1)}
     assert count_drivers(events[:1], bursts)["smile"] == DriverCount(2, 1, 1)
     assert np.isnan(DriverCount(3, 0, 0).share_right)
+    # What another cause explains is no reported event.
+    assert count_drivers([event(10.5, explained=True)], bursts)["smile"] == DriverCount(2, 0, 0)
 
 
 def test_natural_moments_have_a_rank_or_are_missed() -> None:
@@ -147,11 +160,21 @@ def test_natural_moments_have_a_rank_or_are_missed() -> None:
     found = natural_moments("x", moments, [event(9.0, rank=1), event(2.6, rank=2)], np.array([9.0, 5.5, 2.6]))
     assert [(m.rank, m.peak_rank) for m in found] == [(2, 3), (None, 2)]
     assert natural_moments("x", moments, [], np.zeros(0))[0].peak_rank is None
+    assert natural_moments("x", moments, [event(1.0, explained=True)], np.zeros(0))[0].rank is None
 
 
 def test_expected_numbers_of_events() -> None:
-    assert Nominal("x", 0.1).expected([60, 600, 6]) == pytest.approx(3 * 0.1053605)
-    assert Nominal("x", 2.0, "hour").expected([1800, 900]) == pytest.approx(1.5)
+    assert Nominal("x", 2.0).expected([1800, 900]) == pytest.approx(1.5)
+
+
+def test_rates_are_tried_on_the_null_distribution_alone_and_as_reported() -> None:
+    assert [(n.block, n.per_hour) for n in CALIBRATION] == [
+        (block, rate) for block in ("null distribution alone", "as reported") for rate in (3, 6, 12)
+    ]
+    assert len({n.name for n in CALIBRATION}) == 6
+    assert all("gridsearch.events.false_per_footage=1e-6" in n.overrides for n in CALIBRATION)
+    assert all(set(ALONE) <= set(n.overrides) for n in CALIBRATION[:3])
+    assert not any(set(ALONE) & set(n.overrides) for n in CALIBRATION[3:])
 
 
 @pytest.mark.parametrize("mean", [0.05, 0.7, 3.0, 12.5])
@@ -172,17 +195,19 @@ def test_exact_interval_of_a_poisson_count() -> None:
 
 
 def test_calibration_counts_recordings_and_events() -> None:
-    one = calibrated(Nominal("a", 0.2), [0, 3, 1, 0], [60.0] * 4)
-    assert (one.recordings, one.footages, one.events) == (4, 2, 4)
-    assert one.expected == pytest.approx(4 * 0.2231436)
+    one = calibrated(Nominal("a", 6.0), [(0, 300.0), (3, 100.0), (1, 100.0), (0, 40.0)])
+    assert (one.recordings, one.footages, one.events, one.judged_s) == (4, 2, 4, 540)
+    assert one.expected == pytest.approx(0.9)
     assert poisson_range(one.expected) == (0, 3)
     assert not one.holds
-    assert calibrated(Nominal("a", 0.2), [0, 2, 1, 0], [60.0] * 4).holds
+    assert one.interval == poisson_interval(4)
+    assert calibrated(Nominal("a", 6.0), [(0, 440.0), (3, 100.0)]).holds
 
 
 def test_reports_keep_time_and_score() -> None:
     from benchmarks.anomalies.recordings import Truth
 
-    found = reported.as_reports([event(3.0), event(9.0)], Truth((Moment(2, 4, "smile", "strong"),), ()), 60.0)
+    events = [event(3.0), event(6.0, explained=True), event(9.0)]
+    found = reported.as_reports(events, Truth((Moment(2, 4, "smile", "strong"),), ()), 60.0)
     assert found.peak_s.tolist() == [3, 9] and found.true_s.tolist() == [[2, 4]]
     assert len(reported.as_reports([], Truth((), ()), 60.0).peak_s) == 0

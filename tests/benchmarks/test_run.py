@@ -35,11 +35,14 @@ def outcome_of(task: Task) -> Outcome:
         d: {name: Judged(Reports(truth.spans(d), peaks, scores, 100.0), 0.5) for name in (FACELINE, "chance")}
         for d in truth.difficulties or ("",)
     }
-    event = ReportedEvent(1, 10, 10.5, 11, 9.0, 0.01, "head turned", True, ("mouth_width",))
-    counts = {n.override: 1 for n in task.calibration} if recording.kind in ("quiet", "controls") else {}
-    natural = natural_moments(recording.name, truth.events, [event], peaks) if recording.kind == "natural" else []
+    events = [
+        ReportedEvent(1, 10, 10.5, 11, 9.0, 0.01, "head turned", False, ("mouth_width",)),
+        ReportedEvent(2, 30, 30.5, 31, 8.0, 0.01, "head turned", True, ("gaze_up",)),
+    ]
+    counts = {n.name: (1, 90.0) for n in task.calibration} if recording.kind in ("quiet", "controls") else {}
+    natural = natural_moments(recording.name, truth.events, events, peaks) if recording.kind == "natural" else []
     return Outcome(
-        recording, truth, 100.0, (50, 20), methods, {d: {"t": methods[d][FACELINE]} for d in methods}, [event], counts,
+        recording, truth, 100.0, (50, 20), methods, {d: {"t": methods[d][FACELINE]} for d in methods}, events, counts,
         natural, {"run": 3},
     )  # fmt: skip
 
@@ -86,8 +89,11 @@ def test_everything_is_in_the_tables_and_in_the_last_line(
     # The one that failed is not among them; all are called "turn" here.
     assert found["confounds"]["turn"]["recordings"] == 13
     assert found["confounds"]["turn"]["share_right"] == 1
+    assert (found["confounds"]["turn"]["taken"], found["confounds"]["turn"]["elsewhere"]) == (13, 0)
+    assert found["recordings"]["calm_quiet_0"]["reported"] == found["recordings"]["calm_quiet_0"]["explained"] == 1
     assert found["drivers"]["smile"]["right"] == found["drivers"]["all"]["found"] == 16
-    assert [c["events"] for c in found["calibration"] if c["footage"] == "quiet"] == [4, 4, 4]
+    assert [c["events"] for c in found["calibration"] if c["footage"] == "quiet"] == [4] * 6
+    assert found["calibration"][1]["expected"] == pytest.approx(6 * 4 * 90 / 3600)
     assert len(found["natural"]) == sum(map(len, NATURAL.values()))
     assert found["ablations"]["made strong"]["differences"]["all trials"]["ap"][0] == 0
     assert "reported, small space" in found["ablations"]
@@ -105,7 +111,8 @@ def test_a_part_can_be_asked_for(asked: list[Task], capsys: pytest.CaptureFixtur
     assert run.main(["--kinds", "made,quiet", "--only", "calm", "--draws", "5", "gridsearch=small"]) == 0
     _, found = last(capsys)
     assert set(found["recordings"]) == {f"calm_{d}_0" for d in ("strong", "short", "subtle", "long", "quiet")}
-    assert asked[0].overrides == ("gridsearch=small",)
+    assert asked[0].overrides == ("sample.fps=native", "gridsearch=small")
+    assert asked[0].ancestor == "kept"
     assert found["confounds"] == {} and found["natural"] == []
 
 
@@ -138,11 +145,26 @@ def test_every_ablation_is_composed(tmp_path: Path) -> None:
 
     stages = stages_until("gridsearch")
     plain = load_config([], stages)
-    for overrides in [*ABLATIONS.values(), *((n.override,) for n in CALIBRATION)]:
+    for overrides in [*ABLATIONS.values(), *(n.overrides for n in CALIBRATION)]:
         config = load_config(list(overrides), stages)
         changed = [t.params for t in config.trials] != [t.params for t in plain.trials]
-        default = overrides == ("gridsearch.events.alpha=0.1",)
-        assert changed or config.params != plain.params or default, overrides
+        assert changed or config.params != plain.params, overrides
+
+
+def test_axes_of_ablations_take_the_place_of_the_spaces_own() -> None:
+    from benchmarks.anomalies.ablations import ABLATIONS
+    from benchmarks.anomalies.recordings import stages_until
+    from flows.config import load_config
+
+    def trials(name: str) -> list:
+        return [t.params for t in load_config(list(ABLATIONS[name]), stages_until("gridsearch")).trials]
+
+    assert {p.window_s for p in trials("long windows")} == {1, 2, 4}
+    assert {p.window_s for p in trials("short windows")} == {0.25}
+    assert {p.features for p in trials("movements alone")} == {"dynamics"}
+    assert {p.features for p in trials("embeddings alone")} == {"embeddings"}
+    assert {p.confound_free for p in trials("pose and light left in")} == {False}
+    assert len({type(p.model) for p in trials("three models")}) <= 3 < len({str(p.model) for p in trials("all trials")})
 
 
 def test_recordings_are_worked_on_here_or_elsewhere_and_failures_are_told(tmp_path: Path) -> None:

@@ -54,6 +54,7 @@ class Recording:
             ("cluster", "people"): pa.table({"person": [1, 2]}),
         }
         arrays = {("cluster", "components"): rng.normal(size=(n, 3)), ("embed", "embeddings"): rng.normal(size=(n, 8))}
+        arrays["emote", "blendshapes"] = np.zeros((n, 0), dtype=np.float32)
         self.stored: dict[tuple[str, str], Any] = tables | arrays
         self.people = people_rows(MemoryInputs(self.stored), MaskParams())
 
@@ -87,3 +88,4 @@ def test_rows_are_repeated_with_noise_and_go_on_in_time() -> None:
     happy = payloads["emote", "expressions"]["happy"].to_numpy()
     assert happy.min() >= 0 and happy.max() <= 1
     assert payloads["emote", "expressions"]["mouth_width"].null_count == 100
+    assert payloads["emote", "blendshapes"].shape == (100, 0)  # without their network

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -169,3 +170,18 @@ def test_a_control_has_no_events_and_needs_no_expressions(clip: Path, tmp_path: 
     path = splice(Request(control, 8.0, 0, 1), clip, tmp_path, known_mesh)
     assert json.loads((tmp_path / "calm_control_1.truth.json").read_text())["events"] == []
     assert len(decoded(path)) == 200
+
+
+def test_what_changes_no_picture_is_brought_up_to_date_without_another_render(clip: Path, tmp_path: Path) -> None:
+    control = Source("calm", "control", SOURCE.crop_px, 200, 200, 25, SOURCE.usual)
+    path = splice(Request(control, 4.0, 0, 1), clip, tmp_path, known_mesh)
+    written, file = path.stat().st_mtime_ns, tmp_path / "calm_control_1.truth.json"
+    before = json.loads(file.read_text())
+    later = replace(control, split="tuning", perhaps="somebody", note="seen before")
+    assert splice(Request(later, 4.0, 0, 1), clip, tmp_path, known_mesh).stat().st_mtime_ns == written
+    truth = json.loads(file.read_text())
+    assert (truth["unit"], truth["split"]) == ("somebody", "tuning")
+    assert truth["request"]["source"]["note"] == "seen before"
+    assert truth["jumps_s"] == before["jumps_s"] and list(truth) == list(before)
+    # Another length is another picture.
+    assert len(decoded(splice(Request(later, 5.0, 0, 1), clip, tmp_path, known_mesh))) == 125

@@ -41,10 +41,12 @@ def test_plain_values_are_json() -> None:
 
 
 def test_tables_say_what_they_hold() -> None:
-    assert "2   0.50" in tables.confounds_table({"turn": ConfoundCount(1, 3, 5, 2, 4, 1, 4, 2)})
+    row = tables.confounds_table({"turn": ConfoundCount(1, 3, 5, 2, 4, 2, 3, 6)}).splitlines()[-1]
+    assert row.split() == ["turn", "3", "5", "2", "4", "2", "0.50", "3", "6"]
     assert tables.drivers_table({"smile": DriverCount(4, 2, 1)}).splitlines()[-1].split()[1:] == ["4", "2", "1", "0.50"]
-    text = tables.calibration_table([("quiet", calibrated(Nominal("a=0.2", 0.2), [3, 1], [60.0, 60.0]))])
-    assert "quiet, a=0.2" in text and "0–2" in text and text.endswith("no")
+    text = tables.calibration_table([("quiet", calibrated(Nominal("alone", 15.0), [(3, 60.0), (1, 60.0)]))])
+    assert "quiet: alone, 15/h" in text and "0–2" in text and text.endswith("no")
+    assert "[1.1, 10.2]" in text
     moments = [NaturalMoment("c", Moment(1, 2, "smile"), 3, 4), NaturalMoment("c", Moment(5, 6.5, "wink"), None, None)]
     text = tables.natural_table(moments)
     assert "1 of 2" in text and "missed" in text and "5–6.5" in text

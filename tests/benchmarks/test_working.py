@@ -10,7 +10,7 @@ import pytest
 from benchmarks.anomalies import baselines
 from benchmarks.anomalies.methods import ALL_TRIALS, ANCESTOR, FACELINE
 from benchmarks.anomalies.recordings import Recording
-from benchmarks.anomalies.reported import Nominal
+from benchmarks.anomalies.reported import CALIBRATION
 from benchmarks.anomalies.scale import repeated, run_stages
 from benchmarks.anomalies.working import Task, work
 from faceline.made.script import Burst, Script
@@ -38,12 +38,13 @@ def test_a_made_recording_is_judged_and_judged_alike_again(tmp_path: Path) -> No
     for name, judged in outcome.methods["strong"].items():
         assert again.methods["strong"][name].reports.score.tolist() == judged.reports.score.tolist()
 
-    quiet = replace(task, others=False, ancestor="off", calibration=(Nominal("gridsearch.events.alpha=0.2", 0.2),))
+    quiet = replace(task, others=False, ancestor="off", calibration=CALIBRATION[2:4])
     plain = Script.model_validate(script.model_dump() | {"bursts": (), "name": "talker_quiet_0"})
     calm = Recording(plain.name, "quiet", "any", "talker", tmp_path / "footage" / f"{plain.name}.mp4", plain)
     outcome = work(replace(quiet, recording=calm))
     assert list(outcome.methods) == [""] and list(outcome.methods[""]) == [FACELINE]
-    assert list(outcome.calibration) == ["gridsearch.events.alpha=0.2"]
+    assert list(outcome.calibration) == [n.name for n in CALIBRATION[2:4]]
+    assert all(5 < judged_s < 15 for _, judged_s in outcome.calibration.values())
 
     from benchmarks.anomalies.recordings import analyse
 
