@@ -1,8 +1,8 @@
 """Blinks: eyes that close for an instant, as everybody's do some fifteen times a minute.
 
-A blink moves the lids further than any expression does, and what a network says of a face with closed eyes is arbitrary.
-So its faces are left out of what is looked at, as missing; eyes shut for longer, or one eye alone, are not blinks.
-Blinks last 0.1 to 0.4 s (Caffier, Erdmann & Ullsperger 2003; VanderWerf et al. 2003).
+A blink moves the lids further than any expression does, and what a network says of a face with closed eyes is
+arbitrary. So its faces are left out of what is looked at, as missing; eyes shut for longer, or one eye alone, are not
+blinks. Blinks last 0.1 to 0.4 s (Caffier, Erdmann & Ullsperger 2003; VanderWerf et al. 2003).
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ def test_measures_direction_and_size_near_the_peak(make_rows):
     measures[20:30], emotions[20:30] = [5.2, -3.0], 3.1
     found = measured(
         rows,
-        Event(20, 25, 29, 9.0, 0.001),
+        Event(20, 25, 29, 9.0, 0.001, 0.001),
         block("emotions", ("fear",), emotions),
         block("measures", ("mouth_opening", "jaw_drop"), measures),
     )
@@ -31,7 +31,7 @@ def test_looks_near_the_peak_only(make_rows):
     rows = make_rows(np.arange(100) / 10)
     x = np.zeros((100, 2))
     x[10:45, 0], x[45:60, 1] = 9.0, 4.0
-    found = measured(rows, Event(10, 52, 59, 9.0, 0.001), block("measures", ("early", "late"), x))
+    found = measured(rows, Event(10, 52, 59, 9.0, 0.001, 0.001), block("measures", ("early", "late"), x))
     assert found == {"early": 0.0, "late": 4.0}
 
 
@@ -39,7 +39,7 @@ def test_one_misread_face_explains_little(make_rows):
     rows = make_rows(np.arange(100) / 10)
     x = np.zeros((100, 2))
     x[50, 0], x[48:53, 1] = 9.0, 4.0
-    found = measured(rows, Event(40, 50, 60, 9.0, 0.001), block("measures", ("misread", "real"), x))
+    found = measured(rows, Event(40, 50, 60, 9.0, 0.001, 0.001), block("measures", ("misread", "real"), x))
     assert found == pytest.approx({"misread": 3.0, "real": 4.0})
 
 
@@ -47,12 +47,12 @@ def test_a_short_flash_is_not_averaged_away(make_rows):
     rows = make_rows(np.arange(100) / 25)
     x = np.zeros((100, 1))
     x[49:52] = -8.0
-    assert measured(rows, Event(30, 52, 70, 9.0, 0.001), block("measures", ("a",), x)) == {"a": -8.0}
+    assert measured(rows, Event(30, 52, 70, 9.0, 0.001, 0.001), block("measures", ("a",), x)) == {"a": -8.0}
 
 
 def test_masked_faces_explain_nothing(make_rows):
     rows = make_rows(np.arange(10) / 10)
-    event = Event(2, 5, 8, 9.0, 0.001)
+    event = Event(2, 5, 8, 9.0, 0.001, 0.001)
     assert measured(rows, event, block("measures", ("a",), np.full((10, 1), np.nan))) == {}
     assert measured(rows, event) == {}
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faceline.anomaly.baseline import robust_z
-from faceline.anomaly.events import EventParams, cut_events, prominent_peaks, suppress
+from faceline.anomaly.events import EventParams, accepted, cut_events, prominent_peaks, suppress
 
-PARAMS = EventParams(alpha=0.2)
+PARAMS = EventParams(false_per_footage=0.2)
 
 
 def naive_peaks(score, threshold, valley):
@@ -86,13 +86,17 @@ def test_events_are_well_formed(data):
     score, time_s, stretch = data
     cutting = cut_events(score, time_s, stretch, 0.1, PARAMS)
     events = cutting.events
+    assert cutting.judged_s == pytest.approx(np.isfinite(score).sum() * 0.1)
+    if np.isfinite(cutting.threshold):
+        assert cutting.threshold >= PARAMS.min_score
+        assert cutting.expected <= accepted(cutting.judged_s, PARAMS) * 1.001
     for event in events:
         assert 0 <= event.start <= event.peak <= event.end < len(score)
         rows = score[event.start : event.end + 1]
         assert np.isfinite([score[event.start], score[event.peak], score[event.end]]).all()
         assert event.score == score[event.peak] == np.nanmax(rows)
         assert event.score >= cutting.threshold
-        assert 0 <= event.p_value <= PARAMS.alpha + 1e-6
+        assert 0 <= event.p_value <= event.expected <= cutting.expected + 1e-6
         assert stretch[event.start] == stretch[event.end]
         assert np.nanmin(rows) >= PARAMS.extent * event.score
         missing = np.diff(time_s[event.start : event.end + 1][np.isfinite(rows)])
@@ -181,7 +185,7 @@ def test_an_event_ends_at_a_cut():
 @pytest.mark.parametrize("score", [np.zeros(900), np.full(900, np.nan), np.zeros(0)])
 def test_nothing_to_see_gives_nothing(score):
     cutting = cut(score, np.arange(len(score)) / 10)
-    assert cutting.events == () and np.isnan(cutting.threshold)
+    assert cutting.events == () and np.isnan(cutting.threshold) and np.isnan(cutting.expected)
 
 
 def test_too_little_footage_says_so():
@@ -189,3 +193,34 @@ def test_too_little_footage_says_so():
     score[15] = 50.0
     cutting = cut(score, time_s)
     assert cutting.events == () and np.isnan(cutting.threshold)
+    assert cutting.judged_s == pytest.approx(3.0)
+
+
+def test_what_is_accepted_grows_with_the_footage_from_a_least_number():
+    params = EventParams(false_per_hour=3.0, false_per_footage=0.1)
+    assert accepted(3600.0, params) == pytest.approx(3.0)
+    assert accepted(7200.0, params) == pytest.approx(6.0)
+    assert accepted(60.0, params) == accepted(120.0, params) == 0.1
+    assert accepted(0.0, params) == 0.1
+
+
+def test_only_judged_time_counts_for_what_is_accepted():
+    score, time_s = steps(3600)
+    whole = cut(score, time_s, false_per_hour=60.0, min_score=0.0)
+    score[1800:] = np.nan
+    half = cut(score, time_s, false_per_hour=60.0, min_score=0.0)
+    assert (whole.judged_s, half.judged_s) == pytest.approx((360.0, 180.0))
+    assert (whole.expected, half.expected) == pytest.approx((6.0, 3.0), rel=1e-3)
+
+
+def test_who_accepts_more_false_events_gets_a_lower_threshold():
+    score, time_s = steps()
+    cuttings = [cut(score, time_s, false_per_footage=number, min_score=0.0) for number in (0.1, 0.5, 2.0)]
+    assert cuttings[0].threshold > cuttings[1].threshold > cuttings[2].threshold
+    assert [c.expected for c in cuttings] == pytest.approx([0.1, 0.5, 2.0], rel=1e-3)
+
+
+def test_a_least_score_above_the_threshold_leaves_fewer_false_events_than_accepted():
+    score, time_s = steps()
+    cutting = cut(score, time_s, false_per_footage=2.0, min_score=20.0)
+    assert cutting.threshold == 20.0 and 0 < cutting.expected < 0.01

@@ -4,7 +4,7 @@ from scipy.signal import lfilter
 from scipy.stats import gumbel_r
 
 from faceline.anomaly.baseline import robust_z
-from faceline.anomaly.events import EventParams, cut_events
+from faceline.anomaly.events import EventParams, accepted, cut_events
 from faceline.anomaly.tail import block_maxima, fit_tail, memory_s
 
 
@@ -21,60 +21,100 @@ def test_p_values_of_gumbel_maxima_are_uniform(blocks):
     p = []
     for _ in range(250):
         maxima = gumbel_r.rvs(3.0, 0.7, size=blocks, random_state=rng)
-        tail = fit_tail(maxima, keep=0.5, alpha=1e-9)  # no step-down: the first look alone
+        tail = fit_tail(maxima, keep=0.5, number=1e-9)  # no step-down: the first look alone
         p.append(tail.p_value(maxima.max())[0])
     for alpha in (0.05, 0.2, 0.5):
         assert np.mean(np.array(p) <= alpha) == pytest.approx(alpha, abs=4 * np.sqrt(alpha * (1 - alpha) / 250))
 
 
+@pytest.mark.parametrize("blocks", [12, 40, 120])
+def test_as_many_gumbel_maxima_reach_a_level_as_are_expected_to(blocks):
+    """Neither more nor fewer: exact for Gumbel maxima, any number of blocks."""
+    rng = np.random.default_rng([blocks, 1])
+    numbers, reached = (0.1, 0.5, 2.0), []
+    for _ in range(200):
+        maxima = gumbel_r.rvs(3.0, 0.7, size=blocks, random_state=rng)
+        tail = fit_tail(maxima, keep=0.5, number=1e-9)  # no step-down: the first look alone
+        reached.append([np.sum(tail.expected(maxima) <= number) for number in numbers])
+    for number, counts in zip(numbers, np.transpose(reached), strict=True):
+        error = max(np.std(counts), np.sqrt(number)) / np.sqrt(len(counts))
+        assert np.mean(counts) == pytest.approx(number, abs=3.5 * error)
+
+
 @pytest.mark.parametrize("tau_s", [0.2, 1.0, 3.0])
-@pytest.mark.parametrize("duration_s", [30, 97])
-def test_autocorrelated_noise_gives_no_more_false_events_than_promised(tau_s, duration_s):
-    n, runs, alpha = duration_s * 10, 60, 0.1
+@pytest.mark.parametrize(
+    ("duration_s", "runs", "params"),
+    [
+        (30, 60, {"false_per_footage": 0.1}),
+        (97, 60, {"false_per_footage": 0.1}),
+        (97, 60, {"false_per_footage": 0.5}),
+        (97, 60, {"false_per_footage": 2.0}),
+        (600, 20, {"false_per_hour": 3.0}),
+        (1800, 8, {"false_per_hour": 6.0}),
+    ],
+)
+def test_autocorrelated_noise_gives_no_more_false_events_than_promised(tau_s, duration_s, runs, params):
+    n = duration_s * 10
+    # The threshold has to hold by itself, not by the least score.
+    events = EventParams(min_score=0.0, **params)
+    promised = accepted(float(duration_s), events)
     false = 0
     for seed in range(runs):
         rng = np.random.default_rng([seed, 7])
         # The root mean square of some correlated channels: the kind of score that the models give.
         channels = [autoregressive(rng, n, tau_s) for _ in range(6)]
         score = robust_z(np.sqrt(np.mean(np.square(channels), axis=0)))
-        false += bool(
-            cut_events(score, np.arange(n) / 10, np.zeros(n, dtype=np.int64), 0.1, EventParams(alpha=alpha)).events
-        )
-    assert false / runs <= alpha + 2.5 * np.sqrt(alpha * (1 - alpha) / runs)
+        cutting = cut_events(score, np.arange(n) / 10, np.zeros(n, dtype=np.int64), 0.1, events)
+        assert cutting.expected == pytest.approx(promised, rel=1e-3)
+        false += len(cutting.events)
+    assert false / runs <= promised + 2.5 * np.sqrt(promised / runs)
 
 
 def test_anomalies_do_not_set_their_own_standard():
     rng = np.random.default_rng(0)
     usual = gumbel_r.rvs(2.0, 0.5, size=60, random_state=rng)
-    clean = fit_tail(usual, keep=0.5, alpha=0.05).level(0.05)
+    clean = fit_tail(usual, keep=0.5, number=0.05).level(0.05)
     spoilt = np.concatenate([usual, np.full(12, 15.0)])
-    assert fit_tail(spoilt, keep=0.5, alpha=0.05).level(0.05) == pytest.approx(clean, rel=0.25)
+    assert fit_tail(spoilt, keep=0.5, number=0.05).level(0.05) == pytest.approx(clean, rel=0.25)
     naive = gumbel_r.ppf(0.95 ** (1 / 72), *gumbel_r.fit(spoilt))
     assert naive > 1.8 * clean
 
 
-def test_p_value_falls_with_the_score_and_level_inverts_it():
-    tail = fit_tail(gumbel_r.rvs(size=50, random_state=np.random.default_rng(1)), keep=0.5, alpha=0.05)
+def test_p_value_and_expected_number_fall_with_the_score_and_level_inverts():
+    tail = fit_tail(gumbel_r.rvs(size=50, random_state=np.random.default_rng(1)), keep=0.5, number=0.05)
     p = tail.p_value(np.linspace(-5, 60, 200))
     assert (np.diff(p) <= 1e-12).all() and p[0] == 1 and 0 < p[-1] < 1e-4
-    for alpha in (0.01, 0.1, 0.5):
-        assert tail.p_value(tail.level(alpha))[0] == pytest.approx(alpha, rel=1e-3)
+    expected = tail.expected(np.linspace(-5, 60, 200))
+    assert (np.diff(expected) <= 1e-12).all() and 0 < expected[-1] < 1e-4
+    assert expected[0] == pytest.approx(tail.blocks - tail.kept)
+    for number in (0.01, 0.1, 0.5, 3.0):
+        assert tail.expected(tail.level(number))[0] == pytest.approx(number, rel=1e-3)
+
+
+def test_at_least_one_is_no_likelier_than_the_expected_number_and_nearly_as_likely_when_rare():
+    tail = fit_tail(gumbel_r.rvs(size=50, random_state=np.random.default_rng(1)), keep=0.5, number=0.05)
+    scores = np.linspace(-5, 60, 200)
+    p, expected = tail.p_value(scores), tail.expected(scores)
+    assert (p <= expected + 1e-12).all()
+    rare = expected < 1e-3
+    assert rare.any() and (p[rare] > 0.9 * expected[rare]).all()
 
 
 def test_scale_and_shift_of_the_score_do_not_matter():
     maxima = gumbel_r.rvs(size=40, random_state=np.random.default_rng(2))
-    one, two = (fit_tail(m, keep=0.5, alpha=0.05) for m in (maxima, 7 * maxima + 100))
+    one, two = (fit_tail(m, keep=0.5, number=0.05) for m in (maxima, 7 * maxima + 100))
     np.testing.assert_allclose(one.p_value(maxima), two.p_value(7 * maxima + 100), rtol=1e-6)
+    np.testing.assert_allclose(one.expected(maxima), two.expected(7 * maxima + 100), rtol=1e-6)
 
 
 def test_more_footage_asks_for_more():
     rng = np.random.default_rng(3)
-    short, long = (fit_tail(gumbel_r.rvs(size=n, random_state=rng), keep=0.5, alpha=1e-9) for n in (200, 5000))
+    short, long = (fit_tail(gumbel_r.rvs(size=n, random_state=rng), keep=0.5, number=1e-9) for n in (200, 5000))
     assert long.level(0.05) > short.level(0.05)
 
 
 def test_too_few_blocks_give_no_answer():
-    assert fit_tail(np.arange(7.0), keep=0.5, alpha=0.05) is None
+    assert fit_tail(np.arange(7.0), keep=0.5, number=0.05) is None
 
 
 def test_block_maxima_are_taken_per_stretch_and_need_rows():
