@@ -34,9 +34,10 @@ def check_footage(footage: Rated, options: RequireOptions) -> None:
     least = options.native_fps
     if not least or footage.native_fps >= least * (1 - TOLERANCE):
         return
+    fps = footage.native_fps
     raise FootageError(
-        f"{footage.native_fps:.4g} frames per second, fewer than the {least:.4g} of require.native_fps: what lasts less "
-        f"than {1 / footage.native_fps:.2g} s can fall between two frames",
+        f"{fps:.4g} frames per second, fewer than the {least:.4g} of require.native_fps: what lasts less "
+        f"than {1 / fps:.2g} s can fall between two frames",
         where=str(footage.path),
-        cure=f"choose another preset, or lower the requirement with require.native_fps={math.floor(footage.native_fps)}",
+        cure=f"choose another preset, or lower the requirement with require.native_fps={math.floor(fps)}",
     )

@@ -66,8 +66,8 @@ class TrialParams(StageParams):
     model: AnyModelParams = Field(default_factory=IForestParams, description="the anomaly model and its parameters")
     features: FeatureSet = Field(
         "expressions",
-        description="what is looked at: expressions (emotions, measures, blendshapes), dynamics (how much these measures"
-        " move), components, embeddings, or all",
+        description="what is looked at: expressions (emotions, measures, blendshapes), dynamics (how much these"
+        " measures move), components, embeddings, or all",
     )
     window_s: float = Field(1.0, gt=0, le=600, description="length of the window around each face, seconds")
     min_coverage: float = Field(0.4, gt=0, le=1, description="least share of a window that usable faces must cover")
