@@ -24,9 +24,6 @@ from faceline.anomaly.trial import TrialParams
 MOST_TRIALS = 6
 """The best so many of the chosen trials are asked: each has to be fitted again."""
 
-LIMIT = 30.0
-"""As in `faceline.anomaly.selection.combine`."""
-
 
 @dataclass(frozen=True)
 class _Fitted:
@@ -77,8 +74,9 @@ class Rescorer:
     def score_lost(self, event: Event, columns: Sequence[str]) -> dict[str, float]:
         """Share 0..1 of the event's score that is gone without each column; NaN where no model looks at it.
 
-        The score is the highest mean of the models' robust z-scores during the event; it may peak elsewhere without
-        the column.
+        Each model's highest robust z during the event is compared with the one that is left, which may peak elsewhere;
+        the share is the mean over the models. Scores are not limited here, as they are when they are combined: of an
+        event far beyond the limit nothing could be seen to go.
         """
         rows = self._rows
         reach_s = max((f.window_s for f in self._fitted), default=0.0) + 1.0
@@ -89,32 +87,27 @@ class Rescorer:
         )
         part = _part(rows, near)
         inside = (near >= event.start) & (near <= event.end)
-        whole = self._height(part, near, inside, None)
-        if not np.isfinite(whole) or whole <= 0:
-            return dict.fromkeys(columns, float("nan"))
+        whole = self._heights(part, near, inside, None)
+        asked = np.isfinite(whole) & (whole > 0)
         lost = {}
         for column in columns:
-            seen = any(column in block.columns for f in self._fitted for block in f.blocks)
-            height = self._height(part, near, inside, column) if seen else float("nan")
-            lost[column] = float(np.clip(1.0 - height / whole, 0.0, 1.0)) if np.isfinite(height) else float("nan")
+            seen = asked & np.array([any(column in b.columns for b in f.blocks) for f in self._fitted], dtype=bool)
+            left = self._heights(part, near, inside, column) if seen.any() else whole
+            seen &= np.isfinite(left)
+            shares = np.clip(1.0 - left[seen] / whole[seen], 0.0, 1.0)
+            lost[column] = float(shares.mean()) if len(shares) else float("nan")
         return lost
 
-    def _height(self, part: PersonRows, near: np.ndarray, inside: np.ndarray, column: str | None) -> float:
-        """Highest mean score during the event, `column` put back to usual."""
-        scores = []
-        for fitted in self._fitted:
-            blocks = [_usual(block, near, column) for block in fitted.blocks]
-            x = fitted.judge.windows(blocks, part)
-            known = np.isfinite(x).all(axis=1) & inside
-            z = np.full(len(near), np.nan)
-            if known.any():
-                z[known] = (fitted.judge.score(fitted.model, x, np.flatnonzero(known)) - fitted.centre) / fitted.scale
-            scores.append(np.clip(z, -LIMIT, LIMIT))
-        if not scores:
-            return float("nan")
-        together = np.array(scores)[:, inside]
-        covered = np.isfinite(together).all(axis=0)
-        return float(together[:, covered].mean(axis=0).max()) if covered.any() else float("nan")
+    def _heights(self, part: PersonRows, near: np.ndarray, inside: np.ndarray, column: str | None) -> np.ndarray:
+        """Each model's highest robust z during the event, `column` put back to usual; float64 [models], NaN without."""
+        heights = np.full(len(self._fitted), np.nan)
+        for i, fitted in enumerate(self._fitted):
+            x = fitted.judge.windows([_usual(block, near, column) for block in fitted.blocks], part)
+            known = np.flatnonzero(np.isfinite(x).all(axis=1) & inside)
+            if len(known):
+                score = fitted.judge.score(fitted.model, x, known)
+                heights[i] = (float(score.max()) - fitted.centre) / fitted.scale
+        return heights
 
 
 def _usual(block: Block, near: np.ndarray, column: str | None) -> Block:
