@@ -43,6 +43,8 @@ def blinks(openings: np.ndarray, time_s: np.ndarray, stretch: np.ndarray, interv
     breaks = (np.diff(at) > 1) | (np.diff(stretch[at]) != 0)
     for run in np.split(at, np.flatnonzero(breaks) + 1):
         if len(run) and time_s[run[-1]] - time_s[run[0]] + interval_s <= LONGEST_S + 1e-6:
-            near = (time_s >= time_s[run[0]] - MARGIN_S) & (time_s <= time_s[run[-1]] + MARGIN_S)
+            # A row at the margin's very edge belongs to it, however its time is rounded.
+            reach_s = MARGIN_S + 1e-6
+            near = (time_s >= time_s[run[0]] - reach_s) & (time_s <= time_s[run[-1]] + reach_s)
             found |= near & (stretch == stretch[run[0]])
     return found

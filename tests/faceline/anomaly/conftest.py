@@ -101,6 +101,7 @@ def build_scene(
         "quality": _floats(quality),
         "luma_mean": _floats(np.full(rows, 120.0)),
         "sharpness": _floats(np.full(rows, 0.02)),
+        "contrast": _floats(np.full(rows, 40.0)),
         "eye_distance_px": _floats(np.full(rows, 90.0)),
     }
     expressions = {

@@ -1,11 +1,12 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from faceline.anomaly.features import build_blocks
 from faceline.anomaly.injection import SHARE, plan_anomalies, plant, planted_rows
-from faceline.anomaly.judge import Judge, thinned
+from faceline.anomaly.judge import Judge, Planting, thinned
 from faceline.anomaly.models import MODELS, DeviationParams, IForestParams, KMeansADParams, SequenceModel
 from faceline.anomaly.rows import MaskParams, people_rows
 
@@ -72,7 +73,7 @@ def test_planted_anomalies_are_found_by_a_sane_trial_only(make_scene):
     assert judge(scene).injection() > 0.6
     assert judge(scene, Blind()).injection() < 0.4
     # A window far longer than the anomalies drowns them.
-    assert judge(scene, window_s=60.0).injection() < judge(scene).injection() - 0.1
+    assert judge(scene, window_s=8.0).injection() < judge(scene).injection() - 0.1
 
 
 def test_a_stable_trial_is_called_stable(make_scene):
@@ -121,3 +122,73 @@ def test_thinning_keeps_one_row_per_step():
     np.testing.assert_allclose(np.diff(time_s[thinned(time_s, 0.5)]), 0.5)
     assert list(thinned(time_s, 0.01)) == list(range(100))
     assert len(thinned(np.zeros(0), 0.5)) == 0
+
+
+def test_windows_of_the_same_footage_are_those_of_the_judge(make_scene):
+    scene = make_scene(hidden_s=[(20.0, 26.0)])
+    trial = judge(scene)
+    rows = rows_of(scene)
+    blocks = build_blocks(scene.inputs, rows, "expressions")
+    np.testing.assert_array_equal(trial.windows(blocks, rows), trial.x)
+    # Other footage is measured with the same yardstick, not with its own.
+    doubled = [replace(b, x=2 * b.x) for b in blocks]
+    assert np.nanmean(np.abs(trial.windows(doubled, rows))) > 1.5 * np.nanmean(np.abs(trial.x))
+
+
+def test_another_seed_plants_elsewhere_and_the_same_one_where_it_did(make_scene):
+    trial = judge(make_scene(bursts=((),), duration_s=120))
+    one, again, other = trial.planted(), trial.planted(), trial.planted(other_seed=1)
+    np.testing.assert_array_equal(one.score, again.score)
+    assert set(one.row[one.truth]) != set(other.row[other.truth])
+    assert trial.injection() == one.average_precision()
+    for planted in (one, other):
+        assert np.isfinite(planted.score).all() and len(set(planted.row)) == len(planted.row)
+        assert 0 < planted.truth.sum() < 0.5 * len(planted.truth)
+        assert planted.average_precision() > 0.5
+
+
+def test_untouched_windows_do_not_reach_into_planted_moments(make_scene):
+    scene = make_scene(bursts=((),), duration_s=120)
+    planted, rows = judge(scene, window_s=2.0).planted(), rows_of(scene)
+    there, untouched = rows.time_s[planted.row[planted.truth]], rows.time_s[planted.row[~planted.truth]]
+    assert np.abs(untouched[:, None] - there).min() > 1.0
+
+
+def test_the_highest_untouched_scores_count_for_nothing():
+    """They may be real anomalies; but no more than a few may be passed over."""
+    truth = np.arange(120) < 20
+    score = np.where(truth, 5.0, 0.0)
+    score[115:] = 9.0  # 5 of 100
+    assert Planting(np.arange(120), truth, score).average_precision() == 1.0
+    score[110:] = 9.0
+    assert Planting(np.arange(120), truth, score).average_precision() < 0.95
+
+
+def test_another_seed_changes_what_is_random_and_nothing_else(make_scene):
+    scene = make_scene(hidden_s=[(20.0, 26.0)])
+    trees = judge(scene, IForestParams(n_estimators=30))
+    known = np.isfinite(trees.x).all(axis=1)
+    here, there = trees.score(trees.fit(trees.x, known), trees.x, np.flatnonzero(known)), trees.reseeded()
+    np.testing.assert_array_equal(np.isfinite(there), known)
+    assert not np.array_equal(here, there[known]) and np.corrcoef(here, there[known])[0, 1] > 0.8
+    plain = judge(scene)
+    expected = plain.score(plain.fit(plain.x, known), plain.x, np.flatnonzero(known))
+    np.testing.assert_array_equal(plain.reseeded()[known], expected)
+
+
+def test_half_of_the_faces_give_nearly_the_same_scores(make_scene):
+    scene = make_scene(hidden_s=[(20.0, 26.0)])
+    trial = judge(scene, window_s=2.0)
+    known = np.isfinite(trial.x).all(axis=1)
+    whole = np.full(len(known), np.nan)
+    whole[known] = trial.score(trial.fit(trial.x, known), trial.x, np.flatnonzero(known))
+    halved = trial.halved()
+    assert np.isnan(halved[1::2]).all() and np.isnan(halved[~rows_of(scene).usable]).all()
+    there = np.isfinite(halved)
+    assert there[::2].mean() > 0.85 and np.corrcoef(whole[there], halved[there])[0, 1] > 0.8
+    # They are other scores, of fewer faces.
+    assert not np.allclose(whole[there], halved[there])
+
+
+def test_half_of_too_few_faces_says_nothing(make_scene):
+    assert np.isnan(judge(make_scene(bursts=((),), duration_s=3.5)).halved()).all()

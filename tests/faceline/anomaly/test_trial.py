@@ -5,8 +5,9 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
+from faceline.anomaly.judge import Planting
 from faceline.anomaly.models import MODELS
-from faceline.anomaly.trial import SCORES_SCHEMA, SUMMARY_SCHEMA, TRIAL, TrialParams, trial_id
+from faceline.anomaly.trial import PLANTED_SCHEMA, SCORES_SCHEMA, SUMMARY_SCHEMA, TRIAL, TrialParams, trial_id
 from faceline.stage import MemoryInputs, Runtime, collect
 
 
@@ -77,7 +78,8 @@ def test_too_little_of_a_person_says_so(make_scene, changes, state):
     out = run(make_scene(**changes).inputs)
     assert one(out["summary"])["state"] == state
     assert out["scores"]["score"].null_count == out["scores"].num_rows
-    assert one(out["summary"])["injection"] is None
+    assert one(out["summary"])["injection"] is None and out["planted"].num_rows == 0
+    assert out["scores"]["score_reseeded"].null_count == out["scores"]["score_halved"].null_count == len(out["scores"])
 
 
 def test_a_window_longer_than_the_footage_says_so(make_scene):
@@ -94,6 +96,7 @@ def test_nobody_gives_empty_tables(make_scene):
     out = run(MemoryInputs(payloads))
     assert out["scores"].schema == SCORES_SCHEMA and out["scores"].num_rows == 0
     assert out["summary"].schema == SUMMARY_SCHEMA and out["summary"].num_rows == 0
+    assert out["planted"].schema == PLANTED_SCHEMA and out["planted"].num_rows == 0
 
 
 def test_is_reproducible(make_scene):
@@ -154,3 +157,30 @@ def test_params_are_told_in_the_summary(make_scene):
 def test_wrong_parameters_are_refused(bad):
     with pytest.raises(ValidationError):
         TrialParams.model_validate(bad)
+
+
+def test_faces_left_out_of_the_halved_footage_have_no_score_there(make_scene):
+    frame = run(make_scene().inputs, model={"name": "deviation"})["scores"].to_pandas()
+    assert frame.score_halved[1::2].isna().all() and frame.score_halved[::2].notna().all()
+    for name in ("score", "score_reseeded", "score_halved"):
+        score = frame[name].dropna()
+        assert np.median(score) == pytest.approx(0, abs=1e-6)
+        assert 1.4826 * np.median(np.abs(score)) == pytest.approx(1, rel=1e-5)
+    # Nothing is random in this model; another seed of the forest grows other trees.
+    np.testing.assert_array_equal(frame.score, frame.score_reseeded)
+    forest = run(make_scene().inputs, model={"name": "iforest", "n_estimators": 200})["scores"].to_pandas()
+    assert (forest.score != forest.score_reseeded).mean() > 0.9
+    assert forest.score.corr(forest.score_reseeded, method="spearman") > 0.8
+
+
+def test_planted_moments_are_told_and_are_not_those_of_the_objective(make_scene):
+    inputs = make_scene(bursts=((), ()), duration_s=90).inputs
+    out = run(inputs, model={"name": "deviation"})
+    planted = out["planted"].to_pandas()
+    assert out["planted"].schema == PLANTED_SCHEMA and set(planted.person) == {1, 2}
+    for row in out["summary"].to_pylist():
+        mine = planted[planted.person == row["person"]]
+        assert mine.row.between(0, row["rows"] - 1).all() and mine.row.is_unique and mine.score.notna().all()
+        assert set(mine.planted) == {False, True} and (mine.trial == row["trial"]).all()
+        found = Planting(*(mine[name].to_numpy() for name in ("row", "planted", "score"))).average_precision()
+        assert found > 0.5 and found != pytest.approx(row["injection"], abs=1e-6)
