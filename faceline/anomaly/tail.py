@@ -21,6 +21,7 @@ probability of at least one. Neither needs a further correction for the number o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -158,7 +159,9 @@ def _fit(kept: np.ndarray, blocks: int) -> np.ndarray:
     return np.stack([kept.mean(axis=1) - scale * reduced.mean(), scale], axis=1)
 
 
+@lru_cache(maxsize=64)
 def _pivots(blocks: int, kept: int) -> np.ndarray:
+    """Fits of simulated samples; they depend on the two numbers alone, so they are made once."""
     draws = int(np.clip(MAX_DRAWN // blocks, 200, DRAWS))
     uniform = np.sort(np.random.default_rng(SEED).random((draws, blocks)), axis=1)[:, :kept]
     sample = -np.log(-np.log(np.clip(uniform, 1e-300, 1 - 1e-16)))
