@@ -28,6 +28,11 @@ import numpy as np
 MIN_BLOCKS = 8
 """Below so many blocks nothing can be said about how surprising a peak is."""
 
+STEP_DOWN = 0.1
+"""A block is removed as anomalous when usual footage would hold fewer than so many like it. Where more false events are
+accepted than that, the usual blocks among them must stay: with 3 accepted in 20 blocks, removing them all gave 5.
+"""
+
 DRAWS = 2000
 MAX_DRAWN = 4_000_000
 SEED = 20_230_124
@@ -86,7 +91,8 @@ def fit_tail(maxima: np.ndarray, *, keep: float, number: float) -> Tail | None:
     Args:
         maxima: largest score of each block; anomalies among them are expected.
         keep: share of the (lowest) maxima that the fit rests on; more anomalous blocks than 1 − keep would spoil it.
-        number: blocks whose maximum has a smaller expected number are removed, and the rest is fitted again.
+        number: blocks whose maximum has a smaller expected number (and below `STEP_DOWN`) are removed, and the rest is
+            fitted again.
     """
     maxima = np.sort(maxima[np.isfinite(maxima)])
     if len(maxima) < MIN_BLOCKS:
@@ -98,7 +104,7 @@ def fit_tail(maxima: np.ndarray, *, keep: float, number: float) -> Tail | None:
         location, scale = _fit(maxima[None, :kept], len(maxima))[0]
         spread = max(float(scale), 1e-9 * max(1.0, abs(float(location))))
         tail = Tail(float(location), spread, len(maxima), kept, _pivots(len(maxima), kept))
-        usual = maxima[maxima < tail.level(number)]
+        usual = maxima[maxima < tail.level(min(number, STEP_DOWN))]
         if len(usual) == len(maxima) or len(usual) < fewest:
             return tail
         maxima = usual
