@@ -147,8 +147,8 @@ def work_all(tasks: Sequence[Task], processes: int = 2) -> Iterator[tuple[Task, 
             except Exception as error:
                 yield task, error
         return
-    # A fresh interpreter each: networks and forked threads do not go together. Not `max_tasks_per_child`: in Python 3.11
-    # the pool waits for ever once its processes have done their share (python/cpython issue 115634).
+    # A fresh interpreter each: networks and forked threads do not go together. Not `max_tasks_per_child`: in Python
+    # 3.11 the pool waits for ever once its processes have done their share (python/cpython#115634).
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=one_thread) as pool:
         futures: dict[Future[Outcome], Task] = {pool.submit(work, task): task for task in tasks}
         for future in as_completed(futures):
