@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from faceline.adapters.facemesh import _without_noise
+from faceline.adapters.noise import without_noise
 from faceline.batches import side_by_side
 from faceline.blendshapes import BLENDSHAPES
 from faceline.errors import ModelError
@@ -92,7 +92,7 @@ class Blendshapes:
         try:
             with zipfile.ZipFile(path) as bundle:
                 network = bundle.read(_NETWORK)
-            with _without_noise():
+            with without_noise():
                 for _ in range(max(1, threads)):
                     self._graphs.append(_Graph(network))
                 self._check()

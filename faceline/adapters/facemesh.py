@@ -11,22 +11,14 @@ the first square, one does.
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
-import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
+from faceline.adapters.noise import without_noise
 from faceline.cropping import fit_similarity, invert, scale_of, transform, warp
 from faceline.errors import ModelError
-
-logger = logging.getLogger(__name__)
 
 LANDMARKS = 478
 _INPUT_PX = 192
@@ -53,16 +45,6 @@ node {
   output_stream: "LANDMARKS:landmarks"
 }
 """
-
-_NOISE = (
-    "Created TensorFlow Lite XNNPACK delegate",
-    "inference_feedback_manager.cc",
-    "landmark_projection_calculator.cc",
-    "All log messages before absl::InitializeLog()",
-)
-"""What MediaPipe's C++ side writes to the standard error stream on every start, whatever its log level."""
-
-_stderr_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -118,7 +100,7 @@ class FaceMesh:
         self._passes = passes
         self._primed = False
         try:
-            with _without_noise():
+            with without_noise():
                 self._graph, self._whole = _open_graph(min_presence)
                 # The graph starts in other threads; one blank picture waits for them.
                 self._process(np.zeros((_INPUT_PX, _INPUT_PX, 3), dtype=np.uint8))
@@ -168,7 +150,7 @@ class FaceMesh:
         if self._primed:
             result = self._process(patch)
         else:  # the first face found makes MediaPipe write one more warning
-            with _without_noise():
+            with without_noise():
                 result = self._process(patch)
         if result.landmarks is None:
             return None
@@ -256,29 +238,3 @@ def _open_graph(min_presence: float) -> tuple[Any, Any]:
     )
     whole = rect_pb2.NormalizedRect(x_center=0.5, y_center=0.5, width=1.0, height=1.0, rotation=0.0)
     return graph, whole
-
-
-@contextmanager
-def _without_noise() -> Iterator[None]:
-    """Keep MediaPipe's routine C++ messages off the terminal; every other line is passed on afterwards."""
-    with _stderr_lock:
-        try:
-            sys.stderr.flush()
-            saved = os.dup(2)
-        except (OSError, ValueError):  # no standard error stream to protect
-            yield
-            return
-        with tempfile.TemporaryFile() as caught:
-            os.dup2(caught.fileno(), 2)
-            try:
-                yield
-            finally:
-                os.dup2(saved, 2)
-                caught.seek(0)
-                for line in caught.read().splitlines(keepends=True):
-                    text = line.decode(errors="replace")
-                    if any(known in text for known in _NOISE):
-                        logger.debug("mediapipe: %s", text.strip())
-                    else:
-                        os.write(saved, line)
-                os.close(saved)

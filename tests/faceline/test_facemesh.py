@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from faceline.adapters import facemesh
 from faceline.adapters.facemesh import FaceMesh, Glimpse, belongs, five_points
+from faceline.adapters.noise import without_noise
 from faceline.measures import MEASURE_NAMES, compute_measures
 from faceline.pose import fit_heads
 
@@ -165,11 +165,11 @@ def test_mediapipe_stays_quiet(capfd: pytest.CaptureFixture[str], astronaut: np.
 
 
 def test_only_known_noise_is_held_back(capfd: pytest.CaptureFixture[str]) -> None:
-    with facemesh._without_noise():
+    with without_noise():
         os.write(2, b"W0000 inference_feedback_manager.cc:114] Feedback manager requires a model\n")
         os.write(2, b"something else went wrong\n")
     assert capfd.readouterr().err == "something else went wrong\n"
-    with pytest.raises(KeyError), facemesh._without_noise():
+    with pytest.raises(KeyError), without_noise():
         os.write(2, b"last words\n")
         raise KeyError
     assert capfd.readouterr().err == "last words\n"
