@@ -14,13 +14,12 @@ from faceline.anomaly.judge import Planting
 from faceline.anomaly.selection import Choice, combine
 
 
-def compare(planted: Sequence[Planting | None], choice: Choice, chosen: str = "chosen") -> dict[str, float]:
+def compare(planted: Sequence[Planting | None], choice: Choice) -> dict[str, float]:
     """Average precision on planted anomalies by way of choosing; NaN where it could not be measured.
 
     Args:
         planted: what each trial scored; `None` for trials without.
         choice: the trials from best to worst, and the chosen ones.
-        chosen: name of the way that was taken.
 
     Returns:
         "chosen" (what was taken), "best" (the first trial alone), "random" (the mean of single trials) and "ensemble"
@@ -30,7 +29,7 @@ def compare(planted: Sequence[Planting | None], choice: Choice, chosen: str = "c
     taken = [i for i in choice.chosen if planted[i] is not None]
     single = [_together([planted[i]]) for i in known]
     return {
-        chosen: _together([planted[i] for i in taken]),
+        "chosen": _together([planted[i] for i in taken]),
         "best": single[0] if single else float("nan"),
         "random": float(np.mean(single)) if single else float("nan"),
         "ensemble": _together([planted[i] for i in known]),

@@ -41,6 +41,9 @@ beside a sure "happy" counted as a departure of five baseline units: both false 
 MIN_PRESENCE = 0.25
 """A block that fewer of a person's usable rows carry (at the block's own sampling) is left out for that person."""
 
+BLINKLESS = ("emotions", "measures", "blendshapes")
+"""Blocks from which blinks are left out. How much a face moves includes them."""
+
 SPARSE = ("embeddings", "components")
 """Blocks that exist only for embedded faces, about two a second."""
 
@@ -72,10 +75,12 @@ def build_blocks(
 ) -> list[Block]:
     """The blocks of a feature set for one person; a block too rare is left out (the list may be empty)."""
     blocks = []
-    for name in BLOCKS[features]:
+    wanted = BLOCKS[features]
+    blinking = _blinks(inputs, rows) if set(BLINKLESS) & set(wanted) else None
+    for name in wanted:
         columns, raw, floor = _raw_block(inputs, rows, name)
-        if name in ("emotions", "measures", "blendshapes"):
-            raw = np.where(_blinks(inputs, rows)[:, None], np.nan, raw)
+        if blinking is not None and name in BLINKLESS:
+            raw = np.where(blinking[:, None], np.nan, raw)
         block = make_block(
             name, columns, raw, rows, floor, confound_free=confound_free, components=embedding_components
         )

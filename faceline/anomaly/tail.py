@@ -15,7 +15,9 @@ Two things keep this honest on real footage:
 
 A score is judged in two ways. Its *expected number* is how many moments of this person's usual footage, of this length,
 reach it: what is reported down to an expected number of 0.5 holds half a false event on average. Its *p-value* is the
-probability of at least one. Neither needs a further correction for the number of events.
+probability of at least one. Neither needs a further correction for the number of events. Both rest on Gumbel maxima: of
+scores with heavy tails, and of usual moments that are rare yet come back, more are reported than accepted
+(docs/adr/0006-anomalies.md has figures).
 """
 
 from __future__ import annotations

@@ -58,7 +58,3 @@ def test_a_trial_without_planted_moments_is_passed_over():
 def test_nothing_planted_nothing_known(planted):
     choice = Choice(tuple(range(len(planted))), tuple(range(len(planted))))
     assert np.isnan(list(compare(planted, choice).values())).all()
-
-
-def test_the_way_that_was_taken_is_told_by_its_name():
-    assert "best third" in compare([GOOD], Choice((0,), (0,)), "best third")
