@@ -168,12 +168,12 @@ SOURCES: tuple[Source, ...] = (
     ),
     Source(
         "selfie", "reporting", (30, 130, 660, 660), 440, 440, 30,
-        _usual("lp_d13.mp4", (0.0, 2.1), (3.75, 6.1), (11.0, 11.7)),
+        _usual("lp_d13.mp4", (0.0, 0.55), (1.05, 2.1), (3.75, 6.1), (11.0, 11.7)),  # a broad smile at 0.8 s
         _shown(
             "lp_d13.mp4", ("laugh", 6.45, 7.7, 7.0), ("smile_pressed", 7.8, 8.5, 8.2), ("sulk", 8.6, 9.05, 8.8),
             ("mouth_sideways", 9.5, 10.3, 9.9), ("smile", 10.45, 10.85, 10.7),
         ),
-        note="glasses; talks, with small smiles, all through the usual",
+        note="glasses; talks all through the usual",
         perhaps="pouter",
     ),
     Source(
@@ -196,7 +196,8 @@ SOURCES: tuple[Source, ...] = (
     ),
     Source(
         "statesman", "control", (560, 40, 560, 640), 392, 448, 25,
-        _usual("jiho_foreigner_interview.mp4", (50.0, 70.0)),
+        _usual("jiho_foreigner_interview.mp4", (18.0, 45.8), (46.5, 90.6)),
+        note="over a minute that hardly repeats; emphatic, the camera once moves",
     ),
     Source("guest", "control", (0, 0, 320, 240), 480, 360, 25, _usual("clm_0188_03_021_al_pacino.avi", (0.3, 12.8))),
     Source("premier", "control", (0, 0, 320, 240), 480, 360, 25, _usual("clm_1815_01_008_tony_blair.avi", (0.0, 8.1))),
@@ -205,6 +206,12 @@ SOURCES: tuple[Source, ...] = (
         _usual("sadtalker_WDA_AlexandriaOcasioCortez_000.mp4", (0.1, 7.9)),
         note="lively talk",
     ),
+    Source(
+        "panelist", "control", (0, 0, 320, 238), 480, 358, 25,
+        _usual("clm_0490_03_007_bill_gates.avi", (1.9, 5.9), (6.9, 9.1)),
+        note="glasses; the head turns, hands pass below the face",
+    ),
+    Source("candidate", "control", (0, 0, 700, 700), 480, 480, 30, _usual("retalking_1.mp4", (0.1, 6.0)), note="calm"),
     Source(
         "lamp", "control", (0, 0, 640, 480), 640, 480, 15, _usual("clm_changeLighting.wmv", (0.1, 5.9)),
         note="a lamp beside the face goes on and off, the expression stays",
