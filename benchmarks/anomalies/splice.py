@@ -26,6 +26,9 @@ VERSION = 1
 
 DURATION_S = 180.0
 EVENTS_EACH = 4
+NEAR_FRAMES = 3
+"""A face hardly moves within so many frames."""
+
 MARGIN = 1.05
 """The camera stands this much closer than the crop, so that its jitter shows no border."""
 
@@ -84,6 +87,14 @@ class Spool:
             self._meshes[frame] = self._find(np.ascontiguousarray(self.picture(frame)))
         return self._meshes[frame]
 
+    def mesh_about(self, frame: int) -> np.ndarray | None:
+        """`mesh`, or that of the nearest frame of the section within `NEAR_FRAMES` where this one's face is missed."""
+        bounds = np.cumsum([0, *(len(times) for times in self.times_s.values())])
+        section = int(np.searchsorted(bounds, frame, side="right"))
+        near = range(max(bounds[section - 1], frame - NEAR_FRAMES), min(bounds[section] - 1, frame + NEAR_FRAMES) + 1)
+        found = (self.mesh(k) for k in sorted(near, key=lambda k: abs(k - frame)))
+        return next((mesh for mesh in found if mesh is not None), None)
+
 
 def _decoded(path: Path, section: Section, source: Source) -> Iterator[tuple[float, np.ndarray]]:
     """(presentation time, uint8 [h, w, 3] at working size) of a section's frames."""
@@ -130,12 +141,12 @@ def compose(spool: Spool, layout: Layout, frame: int) -> np.ndarray:
     if other < 0:
         return spool.picture(base)
     a, b, weight = spool.picture(base), spool.picture(other), float(layout.weight[frame])
-    mesh_a, mesh_b = spool.mesh(base), spool.mesh(other)
     if layout.carried[frame]:
+        mesh_a, mesh_b = spool.mesh_about(base), spool.mesh_about(other)
         if mesh_a is None or mesh_b is None:
             raise ValueError(f"no face mesh in source frame {base if mesh_a is None else other}")
         return part_way(a, b, mesh_a, mesh_b, weight)
-    return between(a, b, mesh_a, mesh_b, weight)
+    return between(a, b, spool.mesh(base), spool.mesh(other), weight)
 
 
 def splice(request: Request, clips: Path, folder: Path, find_mesh: MeshFinder) -> Path:

@@ -165,6 +165,20 @@ def test_a_spliced_recording_is_as_its_truth_says_and_the_same_again(clip: Path,
     assert mouth[apex] < np.median(mouth[~near]) - 8
 
 
+def test_a_face_missed_in_one_frame_is_carried_along_the_mesh_of_the_next(clip: Path, tmp_path: Path) -> None:
+    request = Request(SOURCE, duration_s=24.0, events_each=1, seed=2)
+    calls = 0
+
+    def every_other(rgb: np.ndarray) -> np.ndarray | None:
+        nonlocal calls
+        calls += 1
+        return known_mesh(rgb) if calls % 2 else None
+
+    assert len(decoded(splice(request, clip, tmp_path / "some", every_other))) == 24 * 25
+    with pytest.raises(ValueError, match="no face mesh in source frame"):
+        splice(request, clip, tmp_path / "none", lambda rgb: None)
+
+
 def test_a_control_has_no_events_and_needs_no_expressions(clip: Path, tmp_path: Path) -> None:
     control = Source("calm", "control", SOURCE.crop_px, 200, 200, 25, SOURCE.usual)
     path = splice(Request(control, 8.0, 0, 1), clip, tmp_path, known_mesh)
