@@ -211,7 +211,7 @@ SOURCES: tuple[Source, ...] = (
         _usual("clm_0490_03_007_bill_gates.avi", (1.9, 5.9), (6.9, 9.1)),
         note="glasses; the head turns, hands pass below the face",
     ),
-    Source("candidate", "control", (0, 0, 700, 700), 480, 480, 30, _usual("retalking_1.mp4", (0.1, 6.0)), note="calm"),
+    Source("candidate", "control", (0, 0, 700, 700), 480, 480, 22, _usual("retalking_1.mp4", (0.1, 6.0)), note="calm"),
     Source(
         "lamp", "control", (0, 0, 640, 480), 640, 480, 15, _usual("clm_changeLighting.wmv", (0.1, 5.9)),
         note="a lamp beside the face goes on and off, the expression stays",
