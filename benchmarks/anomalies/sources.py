@@ -167,7 +167,7 @@ SOURCES: tuple[Source, ...] = (
         note="glasses",
     ),
     Source(
-        "selfie", "reporting", (30, 130, 660, 660), 440, 440, 30,
+        "selfie", "reporting", (30, 200, 660, 660), 440, 440, 30,
         _usual("lp_d13.mp4", (0.0, 0.55), (1.05, 2.1), (3.75, 6.1), (11.0, 11.7)),  # a broad smile at 0.8 s
         _shown(
             "lp_d13.mp4", ("laugh", 6.45, 7.7, 7.0), ("smile_pressed", 7.8, 8.5, 8.2), ("sulk", 8.6, 9.05, 8.8),

@@ -55,7 +55,13 @@ class EventParams(StageParams):
         gt=0,
         description="block length of the null distribution; raised to the memory of the score, less in short footage",
     )
-    keep: float = Field(0.5, gt=0.1, le=1, description="share of the quietest blocks that define the null distribution")
+    keep: float = Field(0.6, gt=0.1, le=1, description="share of the quietest blocks that define the null distribution")
+    least_scale: float = Field(
+        1.2,
+        ge=0,
+        description="least scale of the null distribution, in robust z: a person's quiet blocks can look calmer than"
+        " the rest of the usual footage turns out to be (1.2: about the mean over persons)",
+    )
 
 
 @dataclass(frozen=True)
@@ -151,7 +157,9 @@ def null_distribution(
     block_s = max(params.block_s, memory_s(score, time_s, interval_s))
     # Short footage: rather dependent blocks than none. On autocorrelated noise of 8 to 30 s this stays conservative.
     block_s = max(min(block_s, known.sum() * interval_s / ENOUGH_BLOCKS), SHORTEST_BLOCK_S)
-    return fit_tail(block_maxima(score, time_s, stretch, block_s), keep=params.keep, number=number)
+    return fit_tail(
+        block_maxima(score, time_s, stretch, block_s), keep=params.keep, number=number, least_scale=params.least_scale
+    )
 
 
 def _pieces(known: np.ndarray, time_s: np.ndarray, stretch: np.ndarray, bridge_s: float) -> list[np.ndarray]:

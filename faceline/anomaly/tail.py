@@ -87,7 +87,7 @@ class Tail:
         return np.asarray(np.minimum(_beyond(level) / _beyond(self.pivots[:, 2]), 1.0 - 1e-15))
 
 
-def fit_tail(maxima: np.ndarray, *, keep: float, number: float) -> Tail | None:
+def fit_tail(maxima: np.ndarray, *, keep: float, number: float, least_scale: float = 0.0) -> Tail | None:
     """Fit the null distribution to block maxima float64 [m]; `None` with fewer than `MIN_BLOCKS` of them.
 
     Args:
@@ -95,6 +95,7 @@ def fit_tail(maxima: np.ndarray, *, keep: float, number: float) -> Tail | None:
         keep: share of the (lowest) maxima that the fit rests on; more anomalous blocks than 1 − keep would spoil it.
         number: blocks whose maximum has a smaller expected number (and below `STEP_DOWN`) are removed, and the rest is
             fitted again.
+        least_scale: the scale is taken to be no smaller, in units of the score.
     """
     maxima = np.sort(maxima[np.isfinite(maxima)])
     if len(maxima) < MIN_BLOCKS:
@@ -104,7 +105,7 @@ def fit_tail(maxima: np.ndarray, *, keep: float, number: float) -> Tail | None:
     fewest = kept + max(1, (len(maxima) - kept) // 2)
     while True:
         location, scale = _fit(maxima[None, :kept], len(maxima))[0]
-        spread = max(float(scale), 1e-9 * max(1.0, abs(float(location))))
+        spread = max(float(scale), least_scale, 1e-9 * max(1.0, abs(float(location))))
         tail = Tail(float(location), spread, len(maxima), kept, _pivots(len(maxima), kept))
         usual = maxima[maxima < tail.level(min(number, STEP_DOWN))]
         if len(usual) == len(maxima) or len(usual) < fewest:
