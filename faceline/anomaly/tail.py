@@ -12,6 +12,9 @@ Two things keep this honest on real footage:
 - *A fit to few blocks is uncertain.* Since location and scale are linear in the ordered maxima, the distribution of the
   standardised largest maximum is free of parameters and depends on the numbers of blocks alone; it is simulated with
   the same estimator, so that short footage asks for larger departures by itself.
+- *Quiet blocks can promise too much.* The scale of a person's maxima is not taken to be smaller than that of persons in
+  general (regional frequency analysis pools what a single site cannot tell; Hosking & Wallis 1997). Scores are robust
+  z values, so that one figure serves everybody.
 
 A score is judged in two ways. Its *expected number* is how many moments of this person's usual footage, of this length,
 reach it: what is reported down to an expected number of 0.5 holds half a false event on average. Its *p-value* is the

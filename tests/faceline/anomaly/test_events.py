@@ -146,7 +146,7 @@ def cut(score, time_s, **params):
 
 def test_finds_a_burst_where_it_is():
     score, time_s = steps()
-    score[400:415] = 12 * np.sin(np.linspace(0.3, np.pi - 0.3, 15))
+    score[400:415] = 16 * np.sin(np.linspace(0.3, np.pi - 0.3, 15))
     (event,) = cut(score, time_s).events
     assert 400 <= event.start <= 404 <= event.peak <= 410 <= event.end <= 414
     assert event.p_value < 0.01

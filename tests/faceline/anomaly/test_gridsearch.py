@@ -42,6 +42,8 @@ def two(make_scene):
 
 
 def search(inputs, **params):
+    # The bursts are slight: how surely such are found is for the benchmark to say.
+    params = {"events": {"least_scale": 0.0}} | params
     return collect(GRIDSEARCH.compute(GridsearchParams(**params), inputs, Runtime()))
 
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 from scipy.signal import lfilter
-from scipy.stats import gumbel_r
+from scipy.stats import gumbel_r, laplace, norm
+from scipy.stats import t as student
 
 from faceline.anomaly.baseline import robust_z
 from faceline.anomaly.events import EventParams, accepted, cut_events
@@ -55,8 +56,8 @@ def test_as_many_gumbel_maxima_reach_a_level_as_are_expected_to(blocks):
 )
 def test_autocorrelated_noise_gives_no_more_false_events_than_promised(tau_s, duration_s, runs, params):
     n = duration_s * 10
-    # The threshold has to hold by itself, not by the least score.
-    events = EventParams(min_score=0.0, **params)
+    # The threshold has to hold by itself, not by the least score or scale.
+    events = EventParams(min_score=0.0, least_scale=0.0, **params)
     promised = accepted(float(duration_s), events)
     false = 0
     for seed in range(runs):
@@ -98,6 +99,26 @@ def test_at_least_one_is_no_likelier_than_the_expected_number_and_nearly_as_like
     assert (p <= expected + 1e-12).all()
     rare = expected < 1e-3
     assert rare.any() and (p[rare] > 0.9 * expected[rare]).all()
+
+
+def test_the_scale_is_no_smaller_than_asked_for_and_says_nothing_where_it_is_larger():
+    maxima = gumbel_r.rvs(size=80, random_state=np.random.default_rng(3))
+    free, held, wide = (fit_tail(maxima, keep=0.6, number=1e-9, least_scale=s) for s in (0.0, 0.1, 3.0))
+    assert 0.7 < free.scale < 1.4 and held.level(0.1) == free.level(0.1)
+    assert wide.scale == 3.0 and wide.location == free.location
+    assert wide.level(0.1) - wide.location == pytest.approx(3.0 / free.scale * (free.level(0.1) - free.location))
+
+
+@pytest.mark.parametrize("tails", ["laplace", "student"])
+def test_heavy_tails_give_no_more_false_events_than_promised(tails):
+    events, false, promised = EventParams(), 0, 0.0
+    for seed in range(20):
+        noise = autoregressive(np.random.default_rng([seed, 11]), 6000, 0.5)
+        likely = norm.sf(noise / noise.std())
+        score = robust_z(laplace.isf(likely) if tails == "laplace" else student.isf(likely, 5))
+        false += len(cut_events(score, np.arange(6000) / 10, np.zeros(6000, dtype=np.int64), 0.1, events).events)
+        promised += accepted(600.0, events)
+    assert false <= promised + 2.5 * np.sqrt(promised)
 
 
 def test_scale_and_shift_of_the_score_do_not_matter():
