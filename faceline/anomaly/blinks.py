@@ -17,6 +17,11 @@ CLOSING, SHUT, OPEN = 0.8, 0.5, 0.9
 the second; and neither eye stays above the third, or it is a wink. Without the second, smiles that narrow the eyes were
 taken for blinks: of short events on four persons at 25 to 30 frames per second 62 % were reported instead of 94 %."""
 
+ALIKE = 0.2
+"""In a wink the other eye narrows too, by a person's own measure only: where the more open eye stays so much further open
+than in the middle one of the person's closings, it was no blink. Without this, winks of one person in ten were left out
+(event average precision of strong events over seven persons 0.94 instead of 0.97)."""
+
 LONGEST_S = 0.4
 
 MARGIN_S = 0.1
@@ -42,12 +47,19 @@ def blinks(openings: np.ndarray, time_s: np.ndarray, stretch: np.ndarray, interv
         closed = (opening < CLOSING) & (share < OPEN).all(axis=1)
     at = np.flatnonzero(closed)
     breaks = (np.diff(at) > 1) | (np.diff(stretch[at]) != 0)
-    for run in np.split(at, np.flatnonzero(breaks) + 1):
-        if not len(run) or opening[run].min() >= SHUT:
-            continue
-        if time_s[run[-1]] - time_s[run[0]] + interval_s <= LONGEST_S + 1e-6:
-            # A row at the margin's very edge belongs to it, however its time is rounded.
-            reach_s = MARGIN_S + 1e-6
+    closings = [
+        run
+        for run in np.split(at, np.flatnonzero(breaks) + 1)
+        if len(run) and opening[run].min() < SHUT and time_s[run[-1]] - time_s[run[0]] + interval_s <= LONGEST_S + 1e-6
+    ]
+    if not closings:
+        return found
+    wider = np.array([share[run].max(axis=1).min() for run in closings])
+    widest = np.median(wider) + ALIKE
+    # A row at the margin's very edge belongs to it, however its time is rounded.
+    reach_s = MARGIN_S + 1e-6
+    for run, eye in zip(closings, wider, strict=True):
+        if eye <= widest:
             near = (time_s >= time_s[run[0]] - reach_s) & (time_s <= time_s[run[-1]] + reach_s)
             found |= near & (stretch == stretch[run[0]])
     return found

@@ -64,3 +64,17 @@ def test_unknown_eyes_do_not_blink():
     assert not blinks(openings, np.arange(100) / 10, np.zeros(100, dtype=np.int64), 0.1).any()
     assert not blinks(np.full((9, 2), np.nan), np.arange(9) / 10, np.zeros(9, dtype=np.int64), 0.1).any()
     assert len(blinks(np.zeros((0, 2)), np.zeros(0), np.zeros(0, dtype=np.int64), 0.1)) == 0
+
+
+def test_a_wink_that_narrows_the_other_eye_is_no_blink_to_whom_shuts_both():
+    openings = np.full((200, 2), 0.3)
+    for row in (20, 60, 100, 140):
+        openings[row] = 0.08, 0.07
+    openings[180] = 0.05, 0.2  # the mean of both is below half, and so it is of a blink
+    assert list(np.flatnonzero(blinks(openings, np.arange(200) / 10, np.zeros(200, dtype=np.int64), 0.1))) == [
+        row + step for row in (20, 60, 100, 140) for step in (-1, 0, 1)
+    ]
+    # Whose blinks all look like that, by a turned head, blinks.
+    openings[[20, 60, 100, 140]] = openings[180]
+    found = blinks(openings, np.arange(200) / 10, np.zeros(200, dtype=np.int64), 0.1)
+    assert list(np.flatnonzero(found)) == [row + step for row in (20, 60, 100, 140, 180) for step in (-1, 0, 1)]
