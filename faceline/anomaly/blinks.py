@@ -18,9 +18,9 @@ the second; and neither eye stays above the third, or it is a wink. Without the 
 taken for blinks: of short events on four persons at 25 to 30 frames per second 62 % were reported instead of 94 %."""
 
 ALIKE = 0.2
-"""In a wink the other eye narrows too, by a person's own measure only: where the more open eye stays so much further open
-than in the middle one of the person's closings, it was no blink. Without this, winks of one person in ten were left out
-(event average precision of strong events over seven persons 0.94 instead of 0.97)."""
+"""In a wink the other eye narrows too, and how far blinks shut it is the person's own: where the more open eye stays so
+much further open than in the middle one of the person's closings, it was no blink. Without this, winks of one person in
+ten were left out (event average precision of strong events over seven persons 0.94 instead of 0.97)."""
 
 LONGEST_S = 0.4
 
