@@ -97,7 +97,29 @@ class Reporter(Protocol):
         ...
 
 
-class Lines:
+class Silent:
+    """Says nothing; what others say differently, they override."""
+
+    def total(self, label: str, stages: int) -> None:
+        pass
+
+    def started(self, name: str) -> None:
+        pass
+
+    def progressed(self, name: str, done: int, total: int) -> None:
+        pass
+
+    def finished(self, name: str, state: str, reason: str, seconds: float) -> None:
+        pass
+
+    def noted(self, text: str) -> None:
+        pass
+
+    def warned(self, text: str) -> None:
+        pass
+
+
+class Lines(Silent):
     """One plain line per finished stage, for logs and pipes.
 
     Args:
@@ -109,12 +131,6 @@ class Lines:
 
     def total(self, label: str, stages: int) -> None:
         say(f"{label}: {stages} stages")
-
-    def started(self, name: str) -> None:
-        pass
-
-    def progressed(self, name: str, done: int, total: int) -> None:
-        pass
 
     def finished(self, name: str, state: str, reason: str, seconds: float) -> None:
         say(stage_line(name, state, reason, seconds))
@@ -131,7 +147,7 @@ def stage_line(name: str, state: str, reason: str, seconds: float) -> str:
     return f"{name:<{NAME_WIDTH}}  {STATE_WORDS.get(state, state):<7} {seconds:7.1f} s  {_one_line(reason)}".rstrip()
 
 
-class Hushed:
+class Hushed(Silent):
     """Passes warnings on and keeps quiet otherwise, for work that is over in a moment.
 
     Args:
@@ -140,21 +156,6 @@ class Hushed:
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
-
-    def total(self, label: str, stages: int) -> None:
-        pass
-
-    def started(self, name: str) -> None:
-        pass
-
-    def progressed(self, name: str, done: int, total: int) -> None:
-        pass
-
-    def finished(self, name: str, state: str, reason: str, seconds: float) -> None:
-        pass
-
-    def noted(self, text: str) -> None:
-        pass
 
     def warned(self, text: str) -> None:
         self._reporter.warned(text)

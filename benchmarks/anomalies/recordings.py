@@ -262,28 +262,6 @@ class Analysis:
         return float(time_s.max() - time_s.min() + sampling_interval_s(frames))
 
 
-class Silent:
-    """A reporter that says nothing."""
-
-    def total(self, label: str, stages: int) -> None:
-        pass
-
-    def started(self, name: str) -> None:
-        pass
-
-    def progressed(self, name: str, done: int, total: int) -> None:
-        pass
-
-    def finished(self, name: str, state: str, reason: str, seconds: float) -> None:
-        pass
-
-    def noted(self, text: str) -> None:
-        pass
-
-    def warned(self, text: str) -> None:
-        pass
-
-
 def analyse(video: Path, store: Path, overrides: Sequence[str] = (), until: str = "gridsearch") -> Analysis:
     """Run the stages up to `until` in this process and thread, without Prefect; what is stored is not run again.
 
@@ -294,6 +272,7 @@ def analyse(video: Path, store: Path, overrides: Sequence[str] = (), until: str 
         until: the last stage, of those of the line from the picture on; report is never one.
     """
     from flows.config import load_config
+    from flows.console import Silent
     from flows.job import prepare
     from flows.walk import start_here
 
