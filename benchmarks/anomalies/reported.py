@@ -305,7 +305,7 @@ ALONE = ("gridsearch.events.min_score=0", "gridsearch.min_departure=0", "gridsea
 
 def _nominal(block: str, per_hour: float, further: tuple[str, ...]) -> Nominal:
     # The allowance for short footage out of the way, so that the rate alone counts.
-    rate = (f"gridsearch.events.false_per_hour={per_hour:g}", "gridsearch.events.false_per_footage=1e-6")
+    rate = (f"gridsearch.events.false_per_hour={per_hour:g}", "gridsearch.events.false_per_person=1e-6")
     return Nominal(block, per_hour, (*rate, *further))
 
 

@@ -60,6 +60,8 @@ def blinks(openings: np.ndarray, time_s: np.ndarray, stretch: np.ndarray, interv
     reach_s = MARGIN_S + 1e-6
     for run, eye in zip(closings, wider, strict=True):
         if eye <= widest:
-            near = (time_s >= time_s[run[0]] - reach_s) & (time_s <= time_s[run[-1]] + reach_s)
-            found |= near & (stretch == stretch[run[0]])
+            here = stretch[run[0]]
+            first = max(np.searchsorted(time_s, time_s[run[0]] - reach_s), np.searchsorted(stretch, here))
+            past = np.searchsorted(time_s, time_s[run[-1]] + reach_s, side="right")
+            found[first : min(past, np.searchsorted(stretch, here, side="right"))] = True
     return found

@@ -28,18 +28,23 @@ class EventParams(StageParams):
         description="false events that are accepted per hour in which a person's face can be judged: how many moments"
         " of usual footage may be reported",
     )
-    false_per_footage: float = Field(
+    false_per_person: float = Field(
         0.1,
         gt=0,
-        description="the same for a whole footage, where that is more: short footage would otherwise have to show the"
-        " near impossible",
+        description="the same for each person, where that is more: short footage would otherwise have to show the near"
+        " impossible",
     )
     min_score: float = Field(
         3.5,
         ge=0,
         description="least robust z of a peak, however quiet the rest is (3.5: Iglewicz & Hoaglin 1993)",
     )
-    max_events: int = Field(50, ge=0, description="at most so many events per person, the most unusual ones")
+    max_events: int = Field(
+        50,
+        ge=0,
+        description="at most so many events per person, the most unusual ones; as many that another cause explains"
+        " stand beside them, and how many more there were is said",
+    )
     min_duration_s: float = Field(0.1, ge=0, description="shorter events are dropped")
     min_gap_s: float = Field(
         1.0, ge=0, description="of two peaks closer than this the higher remains; scores missing no longer are bridged"
@@ -111,7 +116,7 @@ def cut_events(
 
     Peaks at or above the threshold (the score whose expected number is `accepted`) that stand out from higher ones by
     a valley become events; each reaches to both sides while the score stays above `extent` of its peak, no further
-    than the valley towards the next event.
+    than the valley towards the next event. `max_events` is not applied here: which of them count is not known yet.
     """
     judged_s = float(np.isfinite(score).sum()) * interval_s
     number = accepted(judged_s, params)
@@ -125,7 +130,6 @@ def cut_events(
     for piece in _pieces(known, time_s, stretch, bridge_s):
         spans += _spans(score[piece], time_s[piece], threshold, params, piece)
     spans = [s for s in spans if time_s[s[2]] - time_s[s[0]] + interval_s >= params.min_duration_s - 1e-6]
-    spans = sorted(spans, key=lambda s: (-score[s[1]], s[1]))[: params.max_events]
     heights = score[[peak for _, peak, _ in spans]] if spans else np.zeros(0)
     events = [
         Event(a, b, c, float(height), float(p), float(number))
@@ -139,7 +143,7 @@ def cut_events(
 
 def accepted(judged_s: float, params: EventParams) -> float:
     """Expected number of false events that is accepted in so many seconds of judged footage."""
-    return max(params.false_per_hour * judged_s / 3600.0, params.false_per_footage)
+    return max(params.false_per_hour * judged_s / 3600.0, params.false_per_person)
 
 
 def null_distribution(
@@ -190,14 +194,15 @@ def _spans(
 
 
 def prominent_peaks(score: np.ndarray, threshold: float, valley: float) -> list[int]:
-    """Peaks ≥ `threshold` that stand out, ascending positions.
+    """Peaks ≥ `threshold` > 0 that stand out, ascending positions.
 
     A peak stands out when, on the way to any higher score, the series falls to at most `valley` × the peak's height.
     Rows are raised one by one in falling order of score, as islands by a sinking sea; when two islands meet, the lower
     peak is dropped unless the strait was deep enough (peak persistence; of equal peaks the earlier counts as higher).
     """
     order = np.argsort(-score, kind="stable")
-    order = order[score[order] >= threshold]
+    # No valley that parts peaks above the threshold is higher than this: the sea has to sink so far, and no further.
+    order = order[score[order] > min(valley, 1.0) * threshold]
     top: dict[int, int] = {}  # root of an island → its peak
     parent: dict[int, int] = {}
     peaks: set[int] = set()
@@ -225,7 +230,7 @@ def prominent_peaks(score: np.ndarray, threshold: float, valley: float) -> list[
             if score[i] > valley * score[top[lower]]:
                 peaks.discard(top[lower])
             parent[lower] = higher
-    return sorted(peaks)
+    return sorted(peak for peak in peaks if score[peak] >= threshold)
 
 
 def suppress(peaks: list[int], score: np.ndarray, time_s: np.ndarray, min_gap_s: float) -> list[int]:

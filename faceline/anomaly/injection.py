@@ -21,6 +21,9 @@ import numpy as np
 from faceline.anomaly.features import Block
 from faceline.anomaly.rows import PersonRows
 
+CLEAR_S = 1.0
+"""Rows so close to something planted are neither usual nor planted: windows there hold a little of it."""
+
 SHARE = 0.12
 """At most this share of the person's usable time is planted."""
 
@@ -76,6 +79,19 @@ def plant(blocks: Sequence[Block], rows: PersonRows, planted: Sequence[Planted],
                 x = x * (1.0 + envelope * rng.uniform(1.0, 2.5))
         out.append(replace(block, x=x))
     return out
+
+
+def clear_rows(rows: PersonRows, planted: Sequence[Planted]) -> np.ndarray:
+    """bool [n]: usable rows further than `CLEAR_S` from all that is planted, from its very beginning to its end.
+
+    They are the same whatever window a trial looks through, so that all trials are asked the same. A window so long
+    that it reaches what is planted from there is expected to tell the two apart all the same.
+    """
+    clear = rows.usable.copy()
+    for p in planted:
+        near = np.abs(rows.time_s - p.centre_s) <= p.length_s / 2 + CLEAR_S
+        clear[near & (rows.stretch == rows.stretch[p.row])] = False
+    return clear
 
 
 def planted_rows(rows: PersonRows, planted: Sequence[Planted]) -> np.ndarray:

@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from faceline.anomaly.features import Block, window_table
-from faceline.anomaly.injection import plan_anomalies, plant, planted_rows
+from faceline.anomaly.injection import clear_rows, plan_anomalies, plant, planted_rows
 from faceline.anomaly.models import AnomalyModel, AnyModelParams, RowTimes, SequenceModel, evenly
 from faceline.anomaly.ranks import average_precision, spearman
 from faceline.anomaly.rows import PersonRows
-from faceline.anomaly.windows import window_bounds
 
 MAX_JUDGED = 4000
 """At most so many windows, evenly spaced beyond those in planted anomalies, are scored to judge a trial."""
@@ -137,13 +136,11 @@ class Judge:
         altered = self.windows(plant(self._blocks, rows, planned, seed), rows)
         truth = planted_rows(rows, planned)
         known = np.isfinite(self.x).all(axis=1) & np.isfinite(altered).all(axis=1)
-        first, stop = window_bounds(rows.time_s, rows.stretch, self._window_s)
-        before = np.concatenate([[0], np.cumsum(truth)])
-        near = (before[stop] - before[first] > 0) & ~truth  # windows that touch a planted anomaly are neither
-        positive, negative = np.flatnonzero(known & truth), np.flatnonzero(known & ~truth & ~near)
+        usual = np.flatnonzero(clear_rows(rows, planned))
+        usual = usual[evenly(len(usual), MAX_JUDGED)]
+        positive, negative = np.flatnonzero(known & truth), usual[known[usual]]
         if len(positive) == 0 or len(negative) < 8:
             return None
-        negative = negative[evenly(len(negative), MAX_JUDGED)]
         judged = np.concatenate([positive, negative])
         score = self.score(self.fit(altered, known), altered, judged)
         return Planting(judged, np.arange(len(judged)) < len(positive), score)

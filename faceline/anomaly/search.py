@@ -83,8 +83,8 @@ class Verdict:
         judged_s: seconds of footage with a score.
         threshold: score that a peak had to reach, NaN when there is none.
         expected_false: expected number of usual moments that reach it, NaN when there is none.
-        reported, explained, unsupported: numbers of events that stand, that another cause explains, and of peaks over
-            the threshold at which no measure departs enough.
+        reported, explained, unsupported, dropped: numbers of events that stand, that another cause explains, of peaks
+            over the threshold at which no measure departs enough, and of events beyond `max_events`.
     """
 
     state: str
@@ -95,6 +95,7 @@ class Verdict:
     reported: int
     explained: int
     unsupported: int
+    dropped: int
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,9 @@ def search_person(
     firsts: dict[str, np.ndarray] = {}
     for i in choice.order:
         firsts.setdefault(models[i], scores[i])
-    found, unsupported = _findings(cutting, rows, summary, choice, firsts, trial_scores, surroundings, params, inputs)
+    found, unsupported, dropped = _findings(
+        cutting, rows, summary, choice, firsts, trial_scores, surroundings, params, inputs
+    )
     planted = [trial_scores.planted(name, rows) for name in names]
     return Findings(
         rows=rows,
@@ -139,7 +142,7 @@ def search_person(
         per_model=firsts,
         score=score,
         found=found,
-        verdict=_verdict(cutting, found, unsupported, summary),
+        verdict=_verdict(score, cutting, found, unsupported, dropped, summary),
     )
 
 
@@ -162,10 +165,10 @@ def _findings(
     surroundings: Surroundings,
     params: GridsearchParams,
     inputs: Inputs,
-) -> tuple[tuple[Finding, ...], int]:
-    """The events that show, and the number of those that do not."""
+) -> tuple[tuple[Finding, ...], int, int]:
+    """The events that show, the number of those that do not, and of those beyond `max_events`."""
     if not cutting.events:
-        return (), 0
+        return (), 0, 0
     built: dict[tuple[object, ...], Sequence[Block]] = {}
 
     def blocks_of(trial: TrialParams) -> Sequence[Block]:
@@ -183,7 +186,12 @@ def _findings(
     # A face too small for a mesh has no expressions to show: then there is nothing to ask for.
     shown = blocks_of(TrialParams())
     departed = [(event, departures(event, shown, rows)) for event in cutting.events]
-    kept = [(e, d) for e, d in departed if not shown or max(map(abs, d.values()), default=0.0) >= params.min_departure]
+    showing = [
+        (event, departed_by, surroundings.audit(event, rows) if params.audit else Audit((), False))
+        for event, departed_by in departed
+        if not shown or max(map(abs, departed_by.values()), default=0.0) >= params.min_departure
+    ]
+    kept = _at_most(showing, params.events.max_events)
     chosen = [summary[i] for i in choice.chosen]
     rescorer = Rescorer([TrialParams.model_validate_json(str(s["params"])) for s in chosen], rows, blocks_of)
     names = [str(s["trial"]) for s in chosen]
@@ -194,7 +202,7 @@ def _findings(
     ]
     variations = [v for v in variations if np.isfinite(v.threshold)]
     found = []
-    for event, departed_by in kept:
+    for event, departed_by, audit in kept:
         largest = sorted(departed_by, key=lambda column: -abs(departed_by[column]))[:MOST_ASKED]
         found.append(
             Finding(
@@ -202,20 +210,40 @@ def _findings(
                 departures=departed_by,
                 score_lost=rescorer.score_lost(event, largest),
                 survival=survival(event, rows.time_s, variations),
-                audit=surroundings.audit(event, rows) if params.audit else Audit((), False),
+                audit=audit,
             )
         )
-    return tuple(found), len(departed) - len(kept)
+    return tuple(found), len(departed) - len(showing), len(showing) - len(kept)
+
+
+def _at_most(
+    showing: list[tuple[Event, Mapping[str, float], Audit]], number: int
+) -> list[tuple[Event, Mapping[str, float], Audit]]:
+    """The most unusual events, in order of time: `number` that stand, and as many that something else explains."""
+    kept: list[tuple[Event, Mapping[str, float], Audit]] = []
+    for explained in (False, True):
+        alike = [item for item in showing if item[2].explained == explained]
+        kept += sorted(alike, key=lambda item: (-item[0].score, item[0].peak))[:number]
+    return sorted(kept, key=lambda item: item[0].peak)
 
 
 def _verdict(
-    cutting: Cutting, found: Sequence[Finding], unsupported: int, summary: Sequence[Mapping[str, object]]
+    score: np.ndarray,
+    cutting: Cutting,
+    found: Sequence[Finding],
+    unsupported: int,
+    dropped: int,
+    summary: Sequence[Mapping[str, object]],
 ) -> Verdict:
     explained = sum(f.audit.explained for f in found)
     reason = None
     if np.isnan(cutting.threshold):
         states = [str(s["state"]) for s in summary if s["state"] != "ok"]
-        reason = max(sorted(set(states)), key=states.count) if states else "too little footage to say what is usual"
+        reason = "too little footage to say what is usual"
+        if states:
+            reason = max(sorted(set(states)), key=states.count)
+        elif np.isfinite(score).any() and np.nanmax(score) - np.nanmin(score) <= 1e-9:
+            reason = "the score is the same throughout"
         state = "insufficient data"
     else:
         state = "events" if len(found) > explained else "no anomaly"
@@ -228,6 +256,7 @@ def _verdict(
         len(found) - explained,
         explained,
         unsupported,
+        dropped,
     )
 
 

@@ -4,11 +4,11 @@ The score series is cut into blocks of time; the largest score of each block is 
 footage does at its most unusual. Maxima of blocks longer than the series' memory are nearly independent and nearly
 Gumbel distributed (Gumbel 1958; Coles 2001, ch. 3), whatever the autocorrelation inside them.
 
-Two things keep this honest on real footage:
+Three things keep this honest on real footage:
 
 - *Anomalies must not set the standard they are judged by.* Only the lower part of the block maxima is fitted (the rest
   counts as censored, type II), and blocks found significant are removed before the next look (step-down, in the manner
-  of Rosner 1983 and Romano & Wolf 2005), though never more than half of the censored ones.
+  of Rosner 1983 and Romano & Wolf 2005), the highest first and never more than half of the censored ones.
 - *A fit to few blocks is uncertain.* Since location and scale are linear in the ordered maxima, the distribution of the
   standardised largest maximum is free of parameters and depends on the numbers of blocks alone; it is simulated with
   the same estimator, so that short footage asks for larger departures by itself.
@@ -18,9 +18,10 @@ Two things keep this honest on real footage:
 
 A score is judged in two ways. Its *expected number* is how many moments of this person's usual footage, of this length,
 reach it: what is reported down to an expected number of 0.5 holds half a false event on average. Its *p-value* is the
-probability of at least one. Neither needs a further correction for the number of events. Both rest on Gumbel maxima: of
-scores with heavy tails, and of usual moments that are rare yet come back, more are reported than accepted
-(docs/adr/0006-anomalies.md has figures).
+probability of at least one. Neither needs a further correction for the number of events. Where the least scale is the
+larger one, both are upper bounds: a calm person's footage holds fewer. Both rest on Gumbel maxima: of usual moments
+that are rare yet come back, and of scores with tails as heavy as those of an exponential distribution, more are
+reported than accepted (docs/adr/0006-anomalies.md has figures).
 """
 
 from __future__ import annotations
@@ -110,17 +111,17 @@ def fit_tail(maxima: np.ndarray, *, keep: float, number: float, least_scale: flo
         location, scale = _fit(maxima[None, :kept], len(maxima))[0]
         spread = max(float(scale), least_scale, 1e-9 * max(1.0, abs(float(location))))
         tail = Tail(float(location), spread, len(maxima), kept, _pivots(len(maxima), kept))
-        usual = maxima[maxima < tail.level(min(number, STEP_DOWN))]
-        if len(usual) == len(maxima) or len(usual) < fewest:
+        usual = int(np.searchsorted(maxima, tail.level(min(number, STEP_DOWN))))
+        if max(usual, fewest) >= len(maxima):
             return tail
-        maxima = usual
+        maxima = maxima[: max(usual, fewest)]
 
 
 def block_maxima(score: np.ndarray, time_s: np.ndarray, stretch: np.ndarray, block_s: float) -> np.ndarray:
     """Largest finite score of each block of `block_s` seconds; float64 [m].
 
-    Blocks start with each stretch and end with it; a block with less than half the typical number of scored rows is
-    left out, since its maximum is one of fewer draws.
+    Blocks start with each stretch and end with it; a block with less than half the typical (median) number of scored
+    rows is left out, since its maximum is one of fewer draws.
     """
     known = np.isfinite(score)
     if not known.any():
@@ -131,7 +132,7 @@ def block_maxima(score: np.ndarray, time_s: np.ndarray, stretch: np.ndarray, blo
     change = np.flatnonzero((np.diff(number) != 0) | (np.diff(stretch) != 0)) + 1
     first = np.concatenate([[0], change])
     rows = np.diff(np.concatenate([first, [len(score)]]))
-    return np.asarray(np.maximum.reduceat(score, first)[rows >= 0.5 * np.max(rows)])
+    return np.asarray(np.maximum.reduceat(score, first)[rows >= 0.5 * np.median(rows)])
 
 
 def memory_s(score: np.ndarray, time_s: np.ndarray, interval_s: float, longest_s: float = 30.0) -> float:

@@ -22,8 +22,8 @@ class Column:
 _SHARED = (
     Column("frame", "index", "frame of the footage, counted from 0", "sample"),
     Column("quality", "0 to 1", "how far the picture can be relied on: sharpness, light, size, turn", "align"),
-    Column("expected_false", "moments", "expected number of usual moments at least this unusual in this person's"
-           " footage", "gridsearch"),
+    Column("expected_false", "moments", "expected number, at most, of usual moments at least this unusual in this"
+           " person's footage", "gridsearch"),
     Column("flags", "", "what else changed during the event: head, light, sharpness, size; empty for nothing",
            "gridsearch"),
     Column("explained", "true/false", "the flags can be the whole cause: the event is ranked behind all others and"

@@ -223,7 +223,15 @@ class _Context:
             "verdict": {
                 **verdict,
                 "words": words.verdict_words(verdict),
-                "unsupported": words.unsupported_words(verdict["unsupported"]),
+                "besides": " ".join(
+                    filter(
+                        None,
+                        (
+                            words.unsupported_words(verdict["unsupported"]),
+                            words.dropped_words(verdict["dropped"]),
+                        ),
+                    )
+                ),
             },
             "faces": charts.faces.num_rows,
             "scored": int(np.isfinite(floats(charts.faces, "score")).sum()),

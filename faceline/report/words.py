@@ -145,3 +145,13 @@ def unsupported_words(count: int | None) -> str:
         f"{count_words(count, 'further peak')} of the score {was} over the threshold, but no emotion or measure departs"
         f" enough there: not reported."
     )
+
+
+def dropped_words(count: int | None) -> str:
+    """How many moments are beyond those that are listed; empty for none."""
+    if not count:
+        return ""
+    return (
+        f"{count_words(count, 'less unusual moment is', 'less unusual moments are')} left out, beyond"
+        " gridsearch.events.max_events."
+    )

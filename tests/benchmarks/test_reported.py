@@ -172,7 +172,7 @@ def test_rates_are_tried_on_the_null_distribution_alone_and_as_reported() -> Non
         (block, rate) for block in ("null distribution alone", "as reported") for rate in (3, 6, 12)
     ]
     assert len({n.name for n in CALIBRATION}) == 6
-    assert all("gridsearch.events.false_per_footage=1e-6" in n.overrides for n in CALIBRATION)
+    assert all("gridsearch.events.false_per_person=1e-6" in n.overrides for n in CALIBRATION)
     assert all(set(ALONE) <= set(n.overrides) for n in CALIBRATION[:3])
     assert not any(set(ALONE) & set(n.overrides) for n in CALIBRATION[3:])
 

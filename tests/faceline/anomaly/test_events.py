@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from faceline.anomaly.baseline import robust_z
 from faceline.anomaly.events import EventParams, accepted, cut_events, prominent_peaks, suppress
 
-PARAMS = EventParams(false_per_footage=0.2)
+PARAMS = EventParams(false_per_person=0.2)
 
 
 def naive_peaks(score, threshold, valley):
@@ -23,8 +23,7 @@ def naive_peaks(score, threshold, valley):
             while 0 <= j < len(score):
                 lowest = min(lowest, score[j])
                 if score[j] > score[i] or (score[j] == score[i] and j < i):
-                    # Below the threshold the sea has not yet parted the islands.
-                    stands_out &= lowest < threshold or lowest <= valley * score[i]
+                    stands_out &= lowest <= valley * score[i]
                     break
                 j += step
         if stands_out:
@@ -125,15 +124,6 @@ def test_a_longer_break_between_stretches_does_not_matter(data, longer_s):
     assert [(e.start, e.peak, e.end) for e in here.events] == [(e.start, e.peak, e.end) for e in there.events]
 
 
-@settings(deadline=None, max_examples=30)
-@given(footage(), st.integers(0, 3))
-def test_max_events_keeps_the_most_unusual(data, at_most):
-    score, time_s, stretch = data
-    whole = cut_events(score, time_s, stretch, 0.1, PARAMS).events
-    part = cut_events(score, time_s, stretch, 0.1, PARAMS.model_copy(update={"max_events": at_most})).events
-    assert {e.peak for e in part} == {e.peak for e in sorted(whole, key=lambda e: (-e.score, e.peak))[:at_most]}
-
-
 def steps(n=900, seed=0):
     """A minute and a half of short-memory noise at 10 Hz."""
     rng = np.random.default_rng(seed)
@@ -167,6 +157,17 @@ def test_two_bursts_with_a_dip_are_two_and_without_are_one():
     assert len(cut(score, time_s).events) == 2
 
 
+def test_a_long_moment_that_wavers_about_the_threshold_is_one_event():
+    score, time_s = steps()
+    threshold = cut(score, time_s).threshold
+    # Where it lies hardly depends on one block of many.
+    score[400:500] = threshold * (1.03 + 0.06 * np.sin(np.arange(100)))
+    score[450] = 1.2 * threshold
+    found = cut(score, time_s)
+    assert score[400:500].min() < found.threshold < 1.1 * threshold
+    assert len(found.events) == 1
+
+
 def test_short_events_are_dropped():
     score, time_s = steps()
     score[400] = 20.0
@@ -197,7 +198,7 @@ def test_too_little_footage_says_so():
 
 
 def test_what_is_accepted_grows_with_the_footage_from_a_least_number():
-    params = EventParams(false_per_hour=3.0, false_per_footage=0.1)
+    params = EventParams(false_per_hour=3.0, false_per_person=0.1)
     assert accepted(3600.0, params) == pytest.approx(3.0)
     assert accepted(7200.0, params) == pytest.approx(6.0)
     assert accepted(60.0, params) == accepted(120.0, params) == 0.1
@@ -215,12 +216,12 @@ def test_only_judged_time_counts_for_what_is_accepted():
 
 def test_who_accepts_more_false_events_gets_a_lower_threshold():
     score, time_s = steps()
-    cuttings = [cut(score, time_s, false_per_footage=number, min_score=0.0) for number in (0.1, 0.5, 2.0)]
+    cuttings = [cut(score, time_s, false_per_person=number, min_score=0.0) for number in (0.1, 0.5, 2.0)]
     assert cuttings[0].threshold > cuttings[1].threshold > cuttings[2].threshold
     assert [c.expected for c in cuttings] == pytest.approx([0.1, 0.5, 2.0], rel=1e-3)
 
 
 def test_a_least_score_above_the_threshold_leaves_fewer_false_events_than_accepted():
     score, time_s = steps()
-    cutting = cut(score, time_s, false_per_footage=2.0, min_score=20.0)
+    cutting = cut(score, time_s, false_per_person=2.0, min_score=20.0)
     assert cutting.threshold == 20.0 and 0 < cutting.expected < 0.01

@@ -43,7 +43,7 @@ def two(make_scene):
 
 def search(inputs, **params):
     # The bursts are slight: how surely such are found is for the benchmark to say.
-    params = {"events": {"least_scale": 0.0}} | params
+    params["events"] = {"least_scale": 0.0} | params.get("events", {})
     return collect(GRIDSEARCH.compute(GridsearchParams(**params), inputs, Runtime()))
 
 
@@ -152,7 +152,7 @@ def test_no_event_reaches_over_a_cut_or_rests_on_masked_faces(make_scene):
 @pytest.mark.parametrize("seed", [1, 2])
 def test_nothing_unusual_gives_nothing(make_scene, seed):
     out = search(
-        with_trials(make_scene(bursts=((),), seed=seed, duration_s=90).inputs), events={"false_per_footage": 0.05}
+        with_trials(make_scene(bursts=((),), seed=seed, duration_s=90).inputs), events={"false_per_person": 0.05}
     )
     assert out["events"].num_rows <= 1
 
@@ -190,6 +190,38 @@ def test_nobody_gives_empty_tables_with_their_schema(make_scene):
 def test_max_events_limits_each_person(two):
     events = frames(search(two.inputs, events={"max_events": 1}))["events"]
     assert events.groupby("person").size().max() == 1
+
+
+def test_explained_events_take_no_room_from_others_and_what_is_left_out_is_counted(lit):
+    whole = frames(search(lit[0]))
+    part = frames(search(lit[0], events={"max_events": 1}))
+    first, before = (tables["verdicts"].set_index("person").loc[1] for tables in (part, whole))
+    assert before.reported >= 2 and before.explained >= 1 and before.dropped == 0
+    assert (first.reported, first.explained) == (1, 1)
+    assert first.dropped == before.reported + before.explained - 2
+    kept = part["events"][(part["events"].person == 1) & ~part["events"].explained]
+    best = whole["events"][(whole["events"].person == 1) & ~whole["events"].explained]
+    assert kept.score.iloc[0] == best.score.max()
+
+
+def test_clear_bursts_are_found_as_things_are_set(make_scene):
+    scene = make_scene(bursts=((12.0, 30.0, 47.0), (20.0, 40.0)), strength=12.0)
+    grid = [TrialParams(model={"name": name}) for name in ("deviation", "knn")]
+    out = collect(GRIDSEARCH.compute(GridsearchParams(), with_trials(scene.inputs, grid), Runtime()))
+    events = out["events"].to_pandas()
+    for person, bursts in scene.bursts.items():
+        peaks = events[events.person == person].peak_s
+        assert all(((peaks >= a - 0.5) & (peaks <= b + 0.5)).any() for a, b in bursts)
+    assert len(events) == 5
+
+
+def test_a_score_that_never_changes_is_not_called_too_little_footage(two):
+    scores = two.inputs.table("trial", "scores")
+    flat = pa.array(np.where(scores["score"].is_null().to_numpy(), np.nan, 0.0), from_pandas=True)
+    same = scores.set_column(scores.column_names.index("score"), "score", flat)
+    verdicts = frames(search(MemoryInputs({**two.inputs.payloads, ("trial", "scores"): same})))["verdicts"]
+    assert set(verdicts.state) == {"insufficient data"}
+    assert set(verdicts.reason) == {"the score is the same throughout"}
 
 
 @pytest.fixture(scope="module")

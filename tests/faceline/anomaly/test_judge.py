@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from faceline.anomaly.features import build_blocks
-from faceline.anomaly.injection import SHARE, plan_anomalies, plant, planted_rows
+from faceline.anomaly.injection import CLEAR_S, SHARE, clear_rows, plan_anomalies, plant, planted_rows
 from faceline.anomaly.judge import Judge, Planting, thinned
 from faceline.anomaly.models import MODELS, DeviationParams, IForestParams, KMeansADParams, SequenceModel
 from faceline.anomaly.rows import MaskParams, people_rows
@@ -192,3 +192,20 @@ def test_half_of_the_faces_give_nearly_the_same_scores(make_scene):
 
 def test_half_of_too_few_faces_says_nothing(make_scene):
     assert np.isnan(judge(make_scene(bursts=((),), duration_s=3.5)).halved()).all()
+
+
+def test_clear_rows_are_usable_and_away_from_what_is_planted(make_scene):
+    rows = rows_of(make_scene(duration_s=120, hidden_s=[(50.0, 52.0)]))
+    planted = plan_anomalies(rows, 0)
+    clear = clear_rows(rows, planted)
+    away = [np.abs(rows.time_s - p.centre_s) - p.length_s / 2 for p in planted]
+    np.testing.assert_array_equal(clear, rows.usable & (np.min(away, axis=0) > CLEAR_S))
+    assert clear.sum() > 0.4 * len(rows)
+
+
+def test_every_window_length_is_asked_about_the_same_rows(make_scene):
+    scene = make_scene(bursts=((),), duration_s=600)
+    asked = [judge(scene, window_s=w).planted() for w in (0.25, 1.0, 4.0)]
+    usual = [set(p.row[~p.truth]) for p in asked]
+    # At the ends of the footage a long window is not covered.
+    assert all(len(usual[0] ^ other) < 0.01 * len(usual[0]) for other in usual[1:])

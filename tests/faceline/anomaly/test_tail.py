@@ -46,10 +46,10 @@ def test_as_many_gumbel_maxima_reach_a_level_as_are_expected_to(blocks):
 @pytest.mark.parametrize(
     ("duration_s", "runs", "params"),
     [
-        (30, 60, {"false_per_footage": 0.1}),
-        (97, 60, {"false_per_footage": 0.1}),
-        (97, 60, {"false_per_footage": 0.5}),
-        (97, 60, {"false_per_footage": 2.0}),
+        (30, 60, {"false_per_person": 0.1}),
+        (97, 60, {"false_per_person": 0.1}),
+        (97, 60, {"false_per_person": 0.5}),
+        (97, 60, {"false_per_person": 2.0}),
         (600, 20, {"false_per_hour": 3.0}),
         (1800, 8, {"false_per_hour": 6.0}),
     ],
@@ -132,6 +132,23 @@ def test_more_footage_asks_for_more():
     rng = np.random.default_rng(3)
     short, long = (fit_tail(gumbel_r.rvs(size=n, random_state=rng), keep=0.5, number=1e-9) for n in (200, 5000))
     assert long.level(0.05) > short.level(0.05)
+
+
+def test_one_anomaly_more_does_not_bring_all_of_them_back():
+    usual = gumbel_r.rvs(size=60, random_state=np.random.default_rng(5))
+    levels = []
+    for anomalies in range(0, 31, 2):
+        maxima = np.concatenate([usual, 25.0 + 0.1 * np.arange(anomalies)])
+        levels.append(fit_tail(maxima, keep=0.6, number=0.05).level(0.05))
+    # What cannot be removed any more raises the level bit by bit, never at once.
+    assert max(np.diff(levels)) < 0.25 * (levels[-1] - levels[0]) + 0.5
+    assert levels[6] < 1.5 * levels[0]
+
+
+def test_a_stretch_sampled_more_densely_does_not_outvote_the_rest():
+    time_s = np.concatenate([np.arange(0, 60, 1 / 15), 60 + np.arange(0, 6, 1 / 60)])
+    stretch = (time_s >= 60).astype(np.int64)
+    assert len(block_maxima(np.arange(len(time_s)), time_s, stretch, 1.5)) == 44
 
 
 def test_too_few_blocks_give_no_answer():

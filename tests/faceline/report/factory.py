@@ -91,7 +91,7 @@ DRIVERS = pa.schema(
 VERDICTS = pa.schema(
     [
         *(("person", I32), ("state", TEXT), ("reason", TEXT), ("judged_s", F64), ("threshold", F64)),
-        *(("expected_false", F64), ("reported", I32), ("explained", I32), ("unsupported", I32)),
+        *(("expected_false", F64), ("reported", I32), ("explained", I32), ("unsupported", I32), ("dropped", I32)),
     ]
 )
 SCORES = pa.schema(
@@ -142,6 +142,7 @@ class Script:
         explained: how many of the events, the last ones, something beside expression explains.
         trials: how many trials each person has, at least three; the last one has no scores.
         unsupported: peaks of every person over the threshold at which no measure departs enough.
+        dropped: events of every person beyond those that are kept.
     """
 
     fps: float = 10.0
@@ -161,6 +162,7 @@ class Script:
     explained: int = 0
     trials: int = 3
     unsupported: int = 0
+    dropped: int = 0
     seed: int = 0
 
 
@@ -434,6 +436,7 @@ def _verdicts(
                 "reported": len(found),
                 "explained": len(mine) - len(found),
                 "unsupported": script.unsupported,
+                "dropped": script.dropped,
             }
         )
     return pa.Table.from_pylist(verdicts, VERDICTS)

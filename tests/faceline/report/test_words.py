@@ -12,6 +12,7 @@ from faceline.report.words import (
     departures,
     driver_parts,
     driver_text,
+    dropped_words,
     expected_words,
     p_words,
     score_lost_words,
@@ -120,6 +121,11 @@ def test_verdicts(verdict: dict[str, Any], words: str) -> None:
 def test_peaks_without_support() -> None:
     assert unsupported_words(0) == unsupported_words(None) == ""
     assert unsupported_words(1).startswith("1 further peak of the score was over the threshold")
+
+
+def test_moments_beyond_the_listed_ones() -> None:
+    assert dropped_words(0) == dropped_words(None) == ""
+    assert dropped_words(1).startswith("1 less unusual moment is left out")
 
 
 @pytest.mark.parametrize(
