@@ -182,23 +182,6 @@ def _reconstruction_error(x: np.ndarray, stretches: np.ndarray, epochs: int) -> 
     return np.where(count > 0, total / np.maximum(count, 1.0), np.nan)
 
 
-def peaks(
-    time_s: np.ndarray, score: np.ndarray, count: int = TOP, spacing_s: float = SPACING_S
-) -> tuple[np.ndarray, np.ndarray]:
-    """Events of a method that only scores rows: its highest rows, none within `spacing_s` of a higher one.
-
-    Returns:
-        Peak times and scores, each float64 [≤ count], highest first; of equal scores the earlier comes first.
-    """
-    chosen: list[int] = []
-    for row in np.lexsort((time_s, -np.where(np.isfinite(score), score, -np.inf))):
-        if len(chosen) == count or not np.isfinite(score[row]):
-            break
-        if all(abs(time_s[row] - time_s[other]) >= spacing_s for other in chosen):
-            chosen.append(int(row))
-    return time_s[chosen].astype(np.float64), score[chosen].astype(np.float64)
-
-
 BASELINES: dict[str, Baseline] = {
     "isolation forest": isolation_forest,
     "one-class SVM": one_class_svm,

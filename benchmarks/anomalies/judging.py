@@ -35,8 +35,6 @@ vus_pr: volume under the precision-recall surface of row scores; mean over perso
 control_fa: false alarms per hour on controls, at the highest common threshold that finds half of the true events.
 """
 
-HIGHER_IS_BETTER = {"ap", "ap_pooled", "p_at_n", "recall", "vus_pr"}
-
 
 @dataclass(frozen=True)
 class Judged:

@@ -16,7 +16,9 @@ import numpy as np
 
 from benchmarks.anomalies import baselines
 from benchmarks.anomalies.recordings import Analysis
+from faceline.anomaly.baseline import robust_z
 from faceline.anomaly.rows import PersonRows
+from faceline.anomaly.trialscores import face_keys
 
 FACELINE = "faceline"
 ANCESTOR = f"ancestor (top {baselines.TOP})"
@@ -46,22 +48,6 @@ class Series:
     stretch: np.ndarray
     methods: Mapping[str, np.ndarray]
     trials: Mapping[str, np.ndarray]
-
-
-def robust_z(score: np.ndarray) -> np.ndarray:
-    """(score − median) / (1.4826 MAD) over the finite scores; where the MAD is 0, the mean absolute deviation scales.
-
-    A constant score says nothing and becomes 0.
-    """
-    score = np.asarray(score, dtype=np.float64)
-    known = np.isfinite(score)
-    if not known.any():
-        return score.copy()
-    apart = score - np.median(score[known])
-    scale = 1.4826 * np.median(np.abs(apart[known]))
-    if scale <= 1e-12:
-        scale = 1.2533 * np.abs(apart[known]).mean()
-    return np.where(known, apart / scale if scale > 1e-12 else 0.0, np.nan)
 
 
 def pick(
@@ -135,15 +121,20 @@ def expressions(analysis: Analysis, rows: PersonRows) -> np.ndarray:
     return x[:, np.isfinite(x[rows.usable]).mean(axis=0) > 0.5]
 
 
-def ancestor_score(analysis: Analysis, embedded: Analysis, rows: PersonRows) -> np.ndarray:
-    """The ancestor's score: it knows no masks, every face with an embedding and emotions counts; float64 [n]."""
+def ancestor_input(
+    analysis: Analysis, embedded: Analysis, rows: PersonRows
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `baselines.ancestor` takes: embeddings float64 [n, e], emotions float64 [n, 6], stretches int64 [n].
+
+    It knows no masks: every face with an embedding and emotions counts.
+    """
     from faceline.anomaly.features import table_columns
 
     emotions = table_columns(analysis.table("emote", "expressions"), ANCESTOR_EMOTIONS)[rows.index]
     state = np.array(embedded.table("embed", "embedded", ("state",))["state"].to_pylist(), dtype=object)
     vectors = np.array(embedded.array("embed", "embeddings")[rows.index], dtype=np.float64)
     vectors[state[rows.index] != "embedded"] = np.nan
-    return baselines.ancestor(vectors, emotions, rows.stretch)
+    return vectors, emotions, rows.stretch
 
 
 def trial_scores(analysis: Analysis, rows: PersonRows) -> dict[str, np.ndarray]:
@@ -152,9 +143,9 @@ def trial_scores(analysis: Analysis, rows: PersonRows) -> dict[str, np.ndarray]:
     faces = analysis.table("align", "faces", ("segment", "face"))
     person = table["person"].to_numpy()
     names = np.array(table["trial"].to_pylist(), dtype=object)
-    keys = _keys(table["segment"].to_numpy(), table["face"].to_numpy())
+    keys = face_keys(table)
     score = table["score"].to_numpy(zero_copy_only=False).astype(np.float64)
-    mine = _keys(faces["segment"].to_numpy(), faces["face"].to_numpy())[rows.index]
+    mine = face_keys(faces)[rows.index]
     order = np.argsort(mine, kind="stable")
     found = {}
     for name in dict.fromkeys(names.tolist()):
@@ -164,10 +155,6 @@ def trial_scores(analysis: Analysis, rows: PersonRows) -> dict[str, np.ndarray]:
         out[~rows.usable] = np.nan
         found[name] = robust_z(out)
     return found
-
-
-def _keys(segment: np.ndarray, face: np.ndarray) -> np.ndarray:
-    return segment.astype(np.int64) * (1 << 40) + face.astype(np.int64)
 
 
 def mean_of_ranks(scores: Sequence[np.ndarray]) -> np.ndarray:
@@ -197,38 +184,41 @@ def series_of(
     Args:
         analysis: the recording's artifacts.
         rows: the person's.
-        cache: folder in which the other methods' scores are kept, under what they follow from.
+        cache: folder in which the other methods' scores are kept, see `kept`.
         others: whether other methods than faceline are wanted.
         embedded: gives the artifacts with an embedding of every face, for the ancestor; None leaves it out.
     """
     methods = {FACELINE: robust_z(faceline_score(analysis, rows))}
     if not others:
         return Series(rows.time_s, rows.stretch, methods, {})
-    came_from = analysis.digests("sample", "align", "emote", "cluster")
-    x = expressions(analysis, rows)
+    plain = (rows.time_s, expressions(analysis, rows), rows.stretch)
     for name, method in baselines.BASELINES.items():
-        methods[name] = robust_z(
-            kept(cache, [name, str(rows.person), *came_from], lambda m=method: m(rows.time_s, x, rows.stretch))
-        )
+        methods[name] = robust_z(kept(cache, name, method, plain))
     if embedded is not None:
-        whole = embedded()
-        parts = [ANCESTOR, str(rows.person), *came_from, *whole.digests("embed")]
-        methods[ANCESTOR] = robust_z(kept(cache, parts, lambda: ancestor_score(analysis, whole, rows)))
+        methods[ANCESTOR] = robust_z(
+            kept(cache, ANCESTOR, baselines.ancestor, ancestor_input(analysis, embedded(), rows))
+        )
     trials = trial_scores(analysis, rows)
     methods[ALL_TRIALS] = robust_z(mean_of_ranks(list(trials.values())))
     return Series(rows.time_s, rows.stretch, methods, trials)
 
 
-def kept(cache: Path, parts: Sequence[str], make: Callable[[], np.ndarray]) -> np.ndarray:
-    """An array from the cache, or made and put there. Its name follows from `parts` and the code of the methods."""
-    code = [Path(module).read_bytes() for module in (__file__, baselines.__file__)]
-    digest = hashlib.sha256(b"\0".join([*(part.encode() for part in parts), *code])).hexdigest()
-    path = cache / f"{digest}.npy"
+def kept(cache: Path, name: str, method: Callable[..., np.ndarray], given: Sequence[np.ndarray]) -> np.ndarray:
+    """A method's scores from the cache, or made and put there.
+
+    They are kept under the method's name, the code of the methods, and the very arrays it is given: what those follow
+    from (artifacts, and faceline's code that reads features and rows out of them) needs no name of its own.
+    """
+    digest = hashlib.sha256(name.encode() + b"\0" + Path(baselines.__file__).read_bytes())
+    for array in given:
+        digest.update(f"\0{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    path = cache / f"{digest.hexdigest()}.npy"
     if path.is_file():
         return np.asarray(np.load(path))
-    array = make()
+    scores = method(*given)
     cache.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{digest}.part.npy")
-    np.save(draft, array)
+    draft = path.with_name(f".{path.stem}.part.npy")
+    np.save(draft, scores)
     draft.replace(path)
-    return array
+    return scores

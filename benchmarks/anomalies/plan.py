@@ -73,13 +73,14 @@ class Event:
 
     def clip_time_s(self, time_s: float) -> float:
         """Second of the clip that is seen at an instant; beyond the section's ends it turns back."""
-        length = self.section.length_s
+        length, shown = self.section.length_s, self.end_s - self.start_s
         first = self.section.start_s
         if self.difficulty == "short":
-            first = self.section.peak_s - (self.end_s - self.start_s) / 2
+            first = self.section.peak_s - shown / 2
             return float(np.clip(first + time_s - self.start_s, self.section.start_s, self.section.end_s))
-        if self.difficulty == "subtle" and self.end_s - self.start_s < length:
-            first = max(first, min(self.section.peak_s - (self.end_s - self.start_s) / 2, self.section.end_s - length))
+        if self.difficulty == "subtle" and shown < length - 1e-6:
+            # A part of the section: the one around its apex, as far as that lies inside.
+            first = max(first, min(self.section.peak_s - shown / 2, self.section.end_s - shown))
         along = (first - self.section.start_s + time_s - self.start_s) % (2 * length)
         return self.section.start_s + (along if along <= length else 2 * length - along)
 

@@ -233,10 +233,6 @@ class Analysis:
         """An NPY payload."""
         return np.concatenate([artifact.array(payload) for artifact in self._artifacts(stage)])
 
-    def digests(self, *stages: str) -> list[str]:
-        """Contents of the artifacts of some stages."""
-        return [ref.digest for stage in stages for ref in self.refs[stage]]
-
     def payloads(self, stage: str) -> dict[str, tuple[str, int]]:
         """What a stage left: payload → its kind ("parquet", "npy", "files") and its rows in all segments."""
         found: dict[str, tuple[str, int]] = {}

@@ -60,12 +60,3 @@ def test_the_ancestor_runs_and_leaves_missing_rows_out() -> None:
     score = b.ancestor(x, emotions, np.zeros(80, dtype=int), epochs=1)
     assert np.isnan(score[3])
     assert np.isfinite(np.delete(score, 3)).all()
-
-
-def test_peaks_are_apart_and_in_order() -> None:
-    time_s = np.arange(10) / 2
-    score = np.array([1, 9, 8, 2, np.nan, 3, 7, 7, 0, 5.0])
-    at, height = b.peaks(time_s, score, count=3)
-    assert at.tolist() == [0.5, 3.0, 4.5]
-    assert height.tolist() == [9, 7, 5]
-    assert len(b.peaks(time_s, np.full(10, np.nan))[0]) == 0

@@ -10,21 +10,11 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.anomalies import methods
-from benchmarks.anomalies.methods import kept, mean_of_ranks, pick, robust_z
+from benchmarks.anomalies.methods import kept, mean_of_ranks, pick
+from faceline.anomaly.baseline import robust_z
 from faceline.blendshapes import BLENDSHAPES, DEAD_BLENDSHAPES
 
 NAN = np.nan
-
-
-def test_robust_z_by_hand() -> None:
-    # Median 3, absolute departures 2 1 0 1 6: their median is 1.
-    assert robust_z(np.array([1, 2, 3, 4, NAN, 9.0])) == pytest.approx(
-        np.array([-2, -1, 0, 1, NAN, 6]) / 1.4826, nan_ok=True
-    )
-    # No MAD: the mean absolute departure, 2 / 5, scales.
-    assert robust_z(np.array([5, 5, 5, 5, 7.0]))[-1] == pytest.approx(2 / (1.2533 * 0.4))
-    assert robust_z(np.full(4, 3.0)).tolist() == [0, 0, 0, 0]
-    assert np.isnan(robust_z(np.full(3, NAN))).all()
 
 
 def test_prominent_peaks_leave_flanks_out_and_spaced_ones_do_not() -> None:
@@ -62,17 +52,40 @@ def test_mean_of_ranks_takes_those_that_are_there() -> None:
     assert mean_of_ranks([a, b]) == pytest.approx([0.5, 0.25, 1.0, 0.5, NAN], nan_ok=True)
 
 
-def test_kept_scores_are_made_once_for_what_they_follow_from(tmp_path: Path) -> None:
+def test_spaced_rows_are_the_highest_that_are_apart() -> None:
+    time_s = np.arange(10) / 2
+    score = np.array([1, 9, 8, 2, NAN, 3, 7, 7, 0, 5.0])
+    at, height = pick(time_s, np.zeros(10, dtype=int), score, picker="spaced", count=3)
+    assert at.tolist() == [0.5, 3.0, 4.5]  # of equal ones the earlier
+    assert height.tolist() == [9, 7, 5]
+
+
+def test_kept_scores_are_made_once_for_what_a_method_is_given(tmp_path: Path) -> None:
     made: list[str] = []
 
-    def make() -> np.ndarray:
-        made.append("x")
-        return np.array([1.0, NAN])
+    def asked(name: str = "lof", *, time_s: np.ndarray, x: np.ndarray, stretch: np.ndarray) -> bool:
+        """Whether it had to be made."""
 
-    for parts in (["lof", "abc"], ["lof", "abc"], ["lof", "abd"]):
-        assert kept(tmp_path, parts, make) == pytest.approx([1.0, NAN], nan_ok=True)
-    assert len(made) == 2
-    assert len(list(tmp_path.iterdir())) == 2
+        def make(time_s: np.ndarray, x: np.ndarray, stretch: np.ndarray) -> np.ndarray:
+            made.append(name)
+            return x.sum(axis=1)
+
+        before = len(made)
+        assert kept(tmp_path, name, make, (time_s, x, stretch)) == pytest.approx(x.sum(axis=1), nan_ok=True)
+        return len(made) > before
+
+    given = {"time_s": np.arange(3.0), "x": np.array([[1.0, 2], [NAN, 4], [5, 6]]), "stretch": np.array([0, 0, 1])}
+    assert asked(**given)
+    assert not asked(**given)
+    assert not asked(**given | {"x": np.asfortranarray(given["x"])})  # the same numbers, however they lie
+    assert asked("svm", **given)
+    # Other features, masks or rows of the same artifacts: each is another input.
+    assert asked(**given | {"x": given["x"] + 1e-9})
+    assert asked(**given | {"x": np.where(np.arange(3)[:, None] == 2, NAN, given["x"])})
+    assert asked(**given | {"x": given["x"][:, :1]})
+    assert asked(**given | {"time_s": np.array([0, 1, 2.5])})
+    assert asked(**given | {"stretch": np.array([0, 1, 1])})
+    assert len(list(tmp_path.iterdir())) == 7
 
 
 class Artifacts:

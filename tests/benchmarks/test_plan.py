@@ -151,3 +151,19 @@ def test_short_events_show_the_apex() -> None:
     long = Event(section, "strong", "faded", 5.0, 6.0, 8.0)
     assert long.clip_time_s(7.0) == pytest.approx(12.0)
     assert long.clip_time_s(8.0) == pytest.approx(11.0)  # it turns back at the end
+
+
+def test_a_subtle_event_shows_the_apex_of_a_section_that_is_too_long_for_it() -> None:
+    def shown(apex_s: float) -> tuple[float, float, float]:
+        section = Section("clip", 0.0, 4.0, "smile", apex_s)
+        event = Event(section, "subtle", "carried", 10.0, 11.0, 12.0)
+        times_s = [event.clip_time_s(t) for t in np.linspace(10, 12, 81)]
+        fully = [
+            at for at, t in zip(times_s, np.linspace(10, 12, 81), strict=True) if event.weight(t) == event.strength
+        ]
+        assert np.diff(times_s) == pytest.approx(0.025)  # straight through
+        return times_s[0], times_s[-1], float(np.abs(np.array(fully) - apex_s).min())
+
+    assert shown(3.5) == pytest.approx((2.0, 4.0, 0.0))
+    assert shown(2.2) == pytest.approx((1.2, 3.2, 0.0))
+    assert shown(0.6) == pytest.approx((0.0, 2.0, 0.0))
