@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.anomalies.metrics import TOLERANCE_S, Reports
+from benchmarks.anomalies.metrics import TOLERANCE_S, Reports, matching
 from benchmarks.anomalies.recordings import Analysis, Moment, Truth
 from faceline.anomaly.confounds import CAUSES as NAMED
 from faceline.anomaly.confounds import COVERED, CUT, EDGE
@@ -226,16 +226,21 @@ class DriverCount:
 
 
 def hits_of(events: Sequence[ReportedEvent], moments: Sequence[Moment], tolerance_s: float = TOLERANCE_S) -> list[int]:
-    """For every moment the position of the best event that peaks in it (widened), −1 where there is none."""
-    found = []
-    for moment in moments:
-        inside = [k for k, e in enumerate(events) if _in(e.peak_s, moment, tolerance_s)]
-        found.append(min(inside, key=lambda k: events[k].rank, default=-1))
-    return found
+    """For every moment the position of the event that finds it, −1 where none does.
+
+    By the rule of `metrics.matching`: an event finds one moment and a moment is found by one event, better ranks first.
+    """
+    return _found_by([e.peak_s for e in events], [e.rank for e in events], moments, tolerance_s)
 
 
-def _in(time_s: float, moment: Moment, tolerance_s: float) -> bool:
-    return moment.start_s - tolerance_s <= time_s <= moment.end_s + tolerance_s
+def _found_by(
+    peak_s: Sequence[float] | np.ndarray, rank: Sequence[int], moments: Sequence[Moment], tolerance_s: float
+) -> list[int]:
+    """For every moment the position of the peak that is matched to it, −1 where none is; lower ranks come first."""
+    spans = np.array([(m.start_s, m.end_s) for m in moments], dtype=np.float64).reshape(-1, 2)
+    found = matching(spans, np.asarray(peak_s, dtype=np.float64), -np.asarray(rank, dtype=np.float64), tolerance_s)
+    position = {int(moment): k for k, moment in enumerate(found) if moment >= 0}
+    return [position.get(k, -1) for k in range(len(moments))]
 
 
 def count_drivers(events: Sequence[ReportedEvent], bursts: Sequence[Moment]) -> dict[str, DriverCount]:
@@ -254,8 +259,11 @@ class NaturalMoment:
     """A noted moment of a real clip, and where it came among what was found.
 
     Attributes:
-        rank: of the best reported event on it; None when it was missed.
-        peak_rank: its place among all peaks of the score, reported or not; None when no peak lies on it.
+        rank: of the reported event that finds it; None when it was missed.
+        peak_rank: place of the peak that finds it among all peaks of the score, reported or not; None without one.
+
+    One event, or peak, finds one moment, as everywhere in the benchmark: of two moments beside each other that share
+    one event, one is missed.
     """
 
     clip: str
@@ -268,11 +276,12 @@ def natural_moments(
     clip: str, moments: Sequence[Moment], events: Sequence[ReportedEvent], peak_s: np.ndarray
 ) -> list[NaturalMoment]:
     """Ranks of a clip's moments. `peak_s` float64 [n]: peaks of the score, highest first."""
-    found, events = [], standing(events)
-    for moment, hit in zip(moments, hits_of(events, moments), strict=True):
-        place = next((k + 1 for k, at in enumerate(peak_s) if _in(float(at), moment, TOLERANCE_S)), None)
-        found.append(NaturalMoment(clip, moment, events[hit].rank if hit >= 0 else None, place))
-    return found
+    events = standing(events)
+    hits, peaks = hits_of(events, moments), _found_by(peak_s, range(len(peak_s)), moments, TOLERANCE_S)
+    return [
+        NaturalMoment(clip, moment, events[hit].rank if hit >= 0 else None, peak + 1 if peak >= 0 else None)
+        for moment, hit, peak in zip(moments, hits, peaks, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

@@ -163,6 +163,22 @@ def test_natural_moments_have_a_rank_or_are_missed() -> None:
     assert natural_moments("x", moments, [event(1.0, explained=True)], np.zeros(0))[0].rank is None
 
 
+def test_an_event_finds_one_of_two_moments_beside_each_other() -> None:
+    pair = (Moment(1.0, 2.0, "smile"), Moment(2.4, 3.4, "wink"))
+    # It lies in the second, and no further from the first than the tolerance.
+    found = natural_moments("x", pair, [event(2.45, rank=3)], np.array([9.0, 2.45]))
+    assert [(m.rank, m.peak_rank) for m in found] == [(None, None), (3, 2)]
+    # One between them is taken for the nearer.
+    found = natural_moments("x", pair, [event(2.1, rank=3)], np.array([2.1]))
+    assert [(m.rank, m.peak_rank) for m in found] == [(3, 1), (None, None)]
+    # Two events find both, even where the better one has to stand for the moment it is further from.
+    found = natural_moments("x", pair, [event(2.1, rank=1), event(1.5, rank=2)], np.array([2.1, 8.0, 1.5]))
+    assert [(m.rank, m.peak_rank) for m in found] == [(2, 3), (1, 1)]
+    assert hits_of([event(1.5, rank=2), event(2.1, rank=1)], pair) == [0, 1]
+    # The same holds for drivers: one event is no proof of two bursts.
+    assert sum(c.found for c in count_drivers([event(2.2, drivers=("mouth_width",))], (pair[0], pair[0])).values()) == 1
+
+
 def test_expected_numbers_of_events() -> None:
     assert Nominal("x", 2.0).expected([1800, 900]) == pytest.approx(1.5)
 
