@@ -60,11 +60,11 @@ narrow; tables say how many there are. The "persons" of made footage (made, quie
 behaviours of {PORTRAITS} portraits: intervals over them say nothing of how persons differ. event AP, P@N (N: true
 events of the recording) and VUS-PR: mean over persons of each recording's own. pooled AP, recall at one false alarm in
 ten minutes, and false alarms per hour on controls at the threshold that finds half of the events: by one threshold for
-all recordings. Reports on events of another difficulty count neither way. Every method's score becomes a robust z within its recording, and its
-peaks become reports by the same rule. {ANCESTOR}: identity embeddings and six emotions, and only the highest
-peaks of a recording, as it had it; all other methods report without limit. Plain methods look at measures, the
-logarithms of emotions and, where there are any, blendshapes, face by face. {RANDOM_TRIAL}: mean over the trials of the
-grid search.
+all recordings. Reports on events of another difficulty count neither way. Every method's score becomes a robust z
+within its recording, and its peaks become reports by the same rule. {ANCESTOR}: identity embeddings and six
+emotions, and only the highest peaks of a recording, as it had it; all other methods report without limit. Plain methods
+look at measures, the logarithms of emotions and, where there are any, blendshapes, face by face. {RANDOM_TRIAL}: mean
+over the trials of the grid search.
 {BEST_TRIAL}: chosen for each recording by its truth."""
 
 
