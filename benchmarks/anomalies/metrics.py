@@ -94,23 +94,29 @@ class Curve:
         return (self.reports - self.hits) / self.hours
 
 
-def new_hits(recording: Reports, tolerance_s: float = TOLERANCE_S) -> np.ndarray:
-    """Which reports raise the number of found events when they are added from the highest score down, bool [n].
+def matching(true_s: np.ndarray, peak_s: np.ndarray, score: np.ndarray, tolerance_s: float = TOLERANCE_S) -> np.ndarray:
+    """The event that each report finds, int64 [n]; −1 where it finds none. No two reports find the same one.
 
-    Among equal scores the earlier peak is added first; their number of hits together does not depend on that.
+    Reports are added from the highest score down, among equal ones the earlier peak first, and each that can be given
+    an event of its own is, if need be by giving earlier ones others. Among the events a report may be given, nearer
+    ones are tried first; no number of hits depends on that.
+
+    Args:
+        true_s: float64 [m, 2], start and end of each true event.
+        peak_s: float64 [n], peak of each report.
+        score: float64 [n].
+        tolerance_s: how far outside of an event a peak may lie.
     """
-    order = np.lexsort((recording.peak_s, -recording.score))
-    start, end = recording.true_s[:, 0] - tolerance_s, recording.true_s[:, 1] + tolerance_s
+    order = np.lexsort((peak_s, -score))
+    start, end = true_s[:, 0], true_s[:, 1]
     owner = np.full(len(start), -1)
-
-    # A bootstrap asks for the same recording thousands of times.
-    if tolerance_s in recording._hits:
-        return recording._hits[tolerance_s]
 
     def place(report: int, tried: set[int]) -> bool:
         """Give the report an event, moving earlier reports to other events where that makes room (Kuhn 1955)."""
-        peak = recording.peak_s[report]
-        for event in np.flatnonzero((start <= peak) & (peak <= end)).tolist():
+        peak = peak_s[report]
+        apart = np.maximum(np.maximum(start - peak, peak - end), 0.0)
+        near = np.flatnonzero((start - tolerance_s <= peak) & (peak <= end + tolerance_s))
+        for event in near[np.argsort(apart[near], kind="stable")].tolist():
             if event in tried:
                 continue
             tried.add(event)
@@ -119,11 +125,23 @@ def new_hits(recording: Reports, tolerance_s: float = TOLERANCE_S) -> np.ndarray
                 return True
         return False
 
-    hit = np.zeros(len(order), dtype=bool)
     for report in order.tolist():
-        hit[report] = place(report, set())
-    recording._hits[tolerance_s] = hit
-    return hit
+        place(report, set())
+    found = np.full(len(order), -1)
+    found[owner[owner >= 0]] = np.flatnonzero(owner >= 0)
+    return found
+
+
+def new_hits(recording: Reports, tolerance_s: float = TOLERANCE_S) -> np.ndarray:
+    """Which reports raise the number of found events when they are added from the highest score down, bool [n].
+
+    Among equal scores the earlier peak is added first; their number of hits together does not depend on that.
+    """
+    # A bootstrap asks for the same recording thousands of times.
+    if tolerance_s not in recording._hits:
+        found = matching(recording.true_s, recording.peak_s, recording.score, tolerance_s)
+        recording._hits[tolerance_s] = found >= 0
+    return recording._hits[tolerance_s]
 
 
 def curve(recordings: Sequence[Reports], tolerance_s: float = TOLERANCE_S) -> Curve:

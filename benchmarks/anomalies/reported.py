@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.anomalies.metrics import TOLERANCE_S, Reports
+from benchmarks.anomalies.metrics import TOLERANCE_S, Interval, Reports, bootstrap_interval, matching
 from benchmarks.anomalies.recordings import Analysis, Moment, Truth
 from faceline.anomaly.confounds import CAUSES as NAMED
 from faceline.anomaly.confounds import COVERED, CUT, EDGE
@@ -226,16 +226,21 @@ class DriverCount:
 
 
 def hits_of(events: Sequence[ReportedEvent], moments: Sequence[Moment], tolerance_s: float = TOLERANCE_S) -> list[int]:
-    """For every moment the position of the best event that peaks in it (widened), −1 where there is none."""
-    found = []
-    for moment in moments:
-        inside = [k for k, e in enumerate(events) if _in(e.peak_s, moment, tolerance_s)]
-        found.append(min(inside, key=lambda k: events[k].rank, default=-1))
-    return found
+    """For every moment the position of the event that finds it, −1 where none does.
+
+    By the rule of `metrics.matching`: an event finds one moment and a moment is found by one event, better ranks first.
+    """
+    return _found_by([e.peak_s for e in events], [e.rank for e in events], moments, tolerance_s)
 
 
-def _in(time_s: float, moment: Moment, tolerance_s: float) -> bool:
-    return moment.start_s - tolerance_s <= time_s <= moment.end_s + tolerance_s
+def _found_by(
+    peak_s: Sequence[float] | np.ndarray, rank: Sequence[int], moments: Sequence[Moment], tolerance_s: float
+) -> list[int]:
+    """For every moment the position of the peak that is matched to it, −1 where none is; lower ranks come first."""
+    spans = np.array([(m.start_s, m.end_s) for m in moments], dtype=np.float64).reshape(-1, 2)
+    found = matching(spans, np.asarray(peak_s, dtype=np.float64), -np.asarray(rank, dtype=np.float64), tolerance_s)
+    position = {int(moment): k for k, moment in enumerate(found) if moment >= 0}
+    return [position.get(k, -1) for k in range(len(moments))]
 
 
 def count_drivers(events: Sequence[ReportedEvent], bursts: Sequence[Moment]) -> dict[str, DriverCount]:
@@ -254,8 +259,11 @@ class NaturalMoment:
     """A noted moment of a real clip, and where it came among what was found.
 
     Attributes:
-        rank: of the best reported event on it; None when it was missed.
-        peak_rank: its place among all peaks of the score, reported or not; None when no peak lies on it.
+        rank: of the reported event that finds it; None when it was missed.
+        peak_rank: place of the peak that finds it among all peaks of the score, reported or not; None without one.
+
+    One event, or peak, finds one moment, as everywhere in the benchmark: of two moments beside each other that share
+    one event, one is missed.
     """
 
     clip: str
@@ -268,11 +276,12 @@ def natural_moments(
     clip: str, moments: Sequence[Moment], events: Sequence[ReportedEvent], peak_s: np.ndarray
 ) -> list[NaturalMoment]:
     """Ranks of a clip's moments. `peak_s` float64 [n]: peaks of the score, highest first."""
-    found, events = [], standing(events)
-    for moment, hit in zip(moments, hits_of(events, moments), strict=True):
-        place = next((k + 1 for k, at in enumerate(peak_s) if _in(float(at), moment, TOLERANCE_S)), None)
-        found.append(NaturalMoment(clip, moment, events[hit].rank if hit >= 0 else None, place))
-    return found
+    events = standing(events)
+    hits, peaks = hits_of(events, moments), _found_by(peak_s, range(len(peak_s)), moments, TOLERANCE_S)
+    return [
+        NaturalMoment(clip, moment, events[hit].rank if hit >= 0 else None, peak + 1 if peak >= 0 else None)
+        for moment, hit, peak in zip(moments, hits, peaks, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -280,7 +289,7 @@ class Nominal:
     """Settings that promise a number of false events per judged hour.
 
     Attributes:
-        block: what is looked at: the null distribution alone, or what is reported in the end.
+        block: what is looked at: the null distribution alone (see `ALONE`), or what is reported in the end.
         per_hour: the promise.
         overrides: the settings.
     """
@@ -300,7 +309,11 @@ class Nominal:
 
 
 ALONE = ("gridsearch.events.min_score=0", "gridsearch.min_departure=0", "gridsearch.audit=false")
-"""Without these conditions an event is whatever reaches the threshold of the null distribution."""
+"""Without these conditions an event is whatever reaches the threshold of the null distribution.
+
+Not quite whatever: what makes one event out of scores stays as it is, namely the least duration, the least distance of
+two peaks, the valley between them, and the largest number of events per person. All of them can but lower the number.
+"""
 
 
 def _nominal(block: str, per_hour: float, further: tuple[str, ...]) -> Nominal:
@@ -336,14 +349,31 @@ def poisson_interval(count: int, level: float = 0.95) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What one setting promised and what came; `footages` with at least one event, of `recordings`."""
+    """What one setting promised and what came.
+
+    The interval of a Poisson count holds only if events come independently of each other. They may well cluster, in
+    one person or in one stretch of footage; then it is too narrow, and `holds`, which goes by it, says no too often.
+    `by_person` does not suppose that, but rests on few persons.
+
+    Attributes:
+        nominal: the setting.
+        recordings: how many were tried.
+        units: persons they are of, as intervals over persons draw them.
+        footages: recordings with at least one event.
+        events: in all.
+        judged_s: seconds in which one could have come.
+        expected: the promised number.
+        by_person: events per judged hour with the interval of a bootstrap over persons; None for a single one.
+    """
 
     nominal: Nominal
     recordings: int
+    units: int
     footages: int
     events: int
     judged_s: float
     expected: float
+    by_person: Interval | None = None
 
     @property
     def holds(self) -> bool:
@@ -353,12 +383,35 @@ class Calibrated:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Exact 95 % interval of the mean behind the number of events."""
+        """Exact 95 % interval of the mean behind the number of events, if they are independent."""
         return poisson_interval(self.events)
 
 
-def calibrated(nominal: Nominal, came: Sequence[tuple[int, float]]) -> Calibrated:
-    """From the number of events and the judged seconds of each recording."""
-    counts, judged = [count for count, _ in came], [seconds for _, seconds in came]
-    expected = nominal.expected(judged)
-    return Calibrated(nominal, len(came), sum(c > 0 for c in counts), int(sum(counts)), sum(judged), expected)
+def calibrated(nominal: Nominal, came: Sequence[tuple[str, int, float]], *, draws: int = 1000) -> Calibrated:
+    """From the person, the number of events and the judged seconds of each recording.
+
+    Args:
+        nominal: the setting.
+        came: per recording.
+        draws: of the bootstrap over persons.
+    """
+    by_person: dict[str, list[tuple[int, float]]] = {}
+    for unit, count, seconds in came:
+        by_person.setdefault(unit, []).append((count, seconds))
+    counts, judged_s = [count for _, count, _ in came], [seconds for *_, seconds in came]
+    return Calibrated(
+        nominal=nominal,
+        recordings=len(came),
+        units=len(by_person),
+        footages=sum(count > 0 for count in counts),
+        events=int(sum(counts)),
+        judged_s=sum(judged_s),
+        expected=nominal.expected(judged_s),
+        by_person=bootstrap_interval(by_person, _per_hour, draws=draws) if len(by_person) > 1 else None,
+    )
+
+
+def _per_hour(came: Sequence[tuple[int, float]]) -> float:
+    """Events per judged hour of recordings given as (events, judged seconds); NaN where nothing could be judged."""
+    judged_s = sum(seconds for _, seconds in came)
+    return 3600 * sum(count for count, _ in came) / judged_s if judged_s > 0 else float("nan")

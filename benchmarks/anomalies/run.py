@@ -27,6 +27,7 @@ from benchmarks.anomalies.judging import (
     focus,
     reported_figures,
 )
+from benchmarks.anomalies.made import PERSONS
 from benchmarks.anomalies.methods import ANCESTOR, BEST_TRIAL, FACELINE, RANDOM_TRIAL, Picker
 from benchmarks.anomalies.recordings import FOLDER, KINDS, REAL, Kind, all_recordings, one_thread
 from benchmarks.anomalies.reported import (
@@ -51,16 +52,19 @@ DIFFICULTIES = ("strong", "short", "subtle", "long", "natural")
 SPLIT_SHARE = 0.1
 """A second person with so large a share of the first one's faces is worth a line: recordings show one."""
 
+PORTRAITS = len({person.portrait for person in PERSONS.values()})
 
 LEGEND = f"""\
-Figures, with 95 % intervals over persons where there are several. event AP, P@N (N: true events of the recording) and
-VUS-PR: mean over persons of each recording's own. pooled AP, recall at one false alarm in ten minutes, and false alarms
-per hour on controls at the threshold that finds half of the events: by one threshold for all recordings. Reports on
-events of another difficulty count neither way. Every method's score becomes a robust z within its recording, and its
-peaks become reports by the same rule. {ANCESTOR}: identity embeddings and six emotions, and only the highest
-peaks of a recording, as it had it; all other methods report without limit. Plain methods look at measures, the
-logarithms of emotions and, where there are any, blendshapes, face by face. {RANDOM_TRIAL}: mean over the trials of the
-grid search.
+Figures, with 95 % intervals over persons where there are several. Intervals over fewer than about ten persons are too
+narrow; tables say how many there are. The "persons" of made footage (made, quiet, confounds) are {len(PERSONS)}
+behaviours of {PORTRAITS} portraits: intervals over them say nothing of how persons differ. event AP, P@N (N: true
+events of the recording) and VUS-PR: mean over persons of each recording's own. pooled AP, recall at one false alarm in
+ten minutes, and false alarms per hour on controls at the threshold that finds half of the events: by one threshold for
+all recordings. Reports on events of another difficulty count neither way. Every method's score becomes a robust z
+within its recording, and its peaks become reports by the same rule. {ANCESTOR}: identity embeddings and six
+emotions, and only the highest peaks of a recording, as it had it; all other methods report without limit. Plain methods
+look at measures, the logarithms of emotions and, where there are any, blendshapes, face by face. {RANDOM_TRIAL}: mean
+over the trials of the grid search.
 {BEST_TRIAL}: chosen for each recording by its truth."""
 
 
@@ -134,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "recordings": {o.recording.name: described(o) for o in outcomes},
         "groups": groups(outcomes, args.draws),
         "reported": reported(outcomes, args.draws),
-        **events(outcomes),
+        **events(outcomes, args.draws),
     }  # fmt: skip
     if args.ablations:
         ablated = {}
@@ -216,23 +220,29 @@ def groups(outcomes: Sequence[Outcome], draws: int) -> dict[str, Any]:
         figures = compare(items, controls, draws=draws)
         apart = differences(figures)
         events = sum(len(o.truth.spans(difficulty)) for o in outcomes if o.recording.kind == kind)
-        persons = len({i.unit for i in items})
-        title = f"{name}: {events} events in {len(items)} recordings of {persons} persons, {len(controls)} controls"
-        print(tables.methods_table(title, figures))
-        print(
-            tables.differences_table(f"{name}: {FACELINE} minus each (of false alarms, less is better)", apart),
-            flush=True,
+        persons, of_controls = _persons(items), _persons(controls)
+        title = (
+            f"{name}: {events} events in {len(items)} recordings of {persons} persons,"
+            f" {len(controls)} controls of {of_controls} persons"
         )
+        print(tables.methods_table(title, figures))
+        title = f"{name}, {persons} persons: {FACELINE} minus each (of false alarms, less is better)"
+        print(tables.differences_table(title, apart), flush=True)
         found[name] = {
             "recordings": len(items), "persons": persons, "events": events, "controls": len(controls),
-            "methods": figures, "differences": apart,
+            "control_persons": of_controls, "methods": figures, "differences": apart,
         }  # fmt: skip
     return found
 
 
+def _persons(items: Sequence[Item]) -> int:
+    """Whom intervals draw."""
+    return len({item.unit for item in items})
+
+
 def reported(outcomes: Sequence[Outcome], draws: int) -> dict[str, Any]:
     """Print and give recall and false alarms of the events that faceline reports by itself."""
-    rows: list[tuple[str, int, int, Figure | None, Figure | None]] = []
+    rows: list[tuple[str, int, int, int, Figure | None, Figure | None]] = []
     for name, (kind, difficulty) in group_names(outcomes).items():
         mine = [o for o in outcomes if o.recording.kind == kind and difficulty in o.truth.difficulties]
         focused = [
@@ -240,7 +250,7 @@ def reported(outcomes: Sequence[Outcome], draws: int) -> dict[str, Any]:
         ]
         events = sum(len(reports.true_s) for _, reports in focused)
         recall = reported_figures(focused, metrics.event_recall, draws=draws)
-        rows.append((name, len(mine), events, recall, None))
+        rows.append((name, len(mine), len({o.recording.unit for o in mine}), events, recall, None))
     for kind in KINDS:
         mine = [o for o in outcomes if o.recording.kind == kind]
         if mine:
@@ -248,15 +258,18 @@ def reported(outcomes: Sequence[Outcome], draws: int) -> dict[str, Any]:
             events = sum(len(reports.true_s) for _, reports in all_of)
             recall = reported_figures(all_of, metrics.event_recall, draws=draws) if events else None
             alarms = reported_figures(all_of, metrics.false_alarms_per_hour, draws=draws)
-            rows.append((f"all {kind}", len(mine), events, recall, alarms))
+            rows.append((f"all {kind}", len(mine), len({o.recording.unit for o in mine}), events, recall, alarms))
     print(tables.reported_table(rows), flush=True)
     return {
-        name: {"recordings": count, "events": events, "recall": recall, "false_alarms_per_hour": alarms}
-        for name, count, events, recall, alarms in rows
-    }
+        name: {
+            "recordings": count, "persons": persons, "events": events, "recall": recall,
+            "false_alarms_per_hour": alarms,
+        }
+        for name, count, persons, events, recall, alarms in rows
+    }  # fmt: skip
 
 
-def events(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def events(outcomes: Sequence[Outcome], draws: int) -> dict[str, Any]:
     """Print and give what faceline's events say of causes and drivers, their calibration, and natural moments."""
     confounds: dict[str, ConfoundCount] = {}
     drivers: dict[str, DriverCount] = {}
@@ -275,7 +288,8 @@ def events(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         for nominal in CALIBRATION:
             mine = [o for o in outcomes if o.recording.kind == kind and nominal.name in o.calibration]
             if mine:
-                calibration.append((kind, calibrated(nominal, [o.calibration[nominal.name] for o in mine])))
+                came = [(o.recording.unit, *o.calibration[nominal.name]) for o in mine]
+                calibration.append((kind, calibrated(nominal, came, draws=draws)))
     natural = [moment for outcome in outcomes for moment in outcome.natural]
     if confounds:
         print(tables.confounds_table(confounds))
@@ -291,8 +305,9 @@ def events(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "calibration": [
             {
                 "footage": kind, "block": c.nominal.block, "per_hour": c.nominal.per_hour, "recordings": c.recordings,
-                "judged_s": c.judged_s, "expected": c.expected, "events": c.events, "interval": c.interval,
-                "recordings_with_events": c.footages, "holds": c.holds,
+                "persons": c.units, "judged_s": c.judged_s, "expected": c.expected, "events": c.events,
+                "interval": c.interval, "events_per_hour": c.by_person, "recordings_with_events": c.footages,
+                "holds": c.holds,
             }
             for kind, c in calibration
         ],
@@ -327,8 +342,9 @@ def ablations(outcomes: Sequence[Outcome], ablated: dict[str, list[Outcome]], dr
             continue
         figures = compare(items, merged(CONTROLS_OF[kind], ""), draws=draws)
         apart = differences(figures)
-        print(tables.methods_table(f"ablations, {name}", figures))
-        print(tables.differences_table(f"ablations, {name}: {FACELINE} minus each", apart))
+        title = f"ablations, {name}, {_persons(items)} persons"
+        print(tables.methods_table(title, figures))
+        print(tables.differences_table(f"{title}: {FACELINE} minus each", apart))
         found[name] = {"methods": figures, "differences": apart}
     for name, run_of in ablated.items():
         print(f"\nablation: {name}", end="")

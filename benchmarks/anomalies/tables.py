@@ -64,19 +64,20 @@ def differences_table(title: str, found: Mapping[str, Mapping[str, Interval]]) -
     return lines(title, ["", *FIGURES.values()], rows)
 
 
-def reported_table(rows: Sequence[tuple[str, int, int, Figure | None, Figure | None]]) -> str:
-    """(group, recordings, true events, recall, false alarms per hour) of faceline's own threshold."""
+def reported_table(rows: Sequence[tuple[str, int, int, int, Figure | None, Figure | None]]) -> str:
+    """(group, recordings, persons, true events, recall, false alarms per hour) of faceline's own threshold."""
     cells = [
         [
             name,
             str(recordings),
+            str(persons),
             str(events),
             interval(recall.interval) if recall else NOTHING,
             interval(alarms.interval, 1) if alarms else NOTHING,
         ]
-        for name, recordings, events, recall, alarms in rows
+        for name, recordings, persons, events, recall, alarms in rows
     ]
-    columns = ["", "recordings", "true events", "recall", "FA/h"]
+    columns = ["", "recordings", "persons", "true events", "recall", "FA/h"]
     return lines("Events that faceline reports at its own threshold", columns, cells)
 
 
@@ -117,17 +118,26 @@ def calibration_table(found: Sequence[tuple[str, Calibrated]]) -> str:
             [
                 f"{name}: {c.nominal.name}",
                 str(c.recordings),
+                str(c.units),
                 number(c.judged_s / 3600),
                 number(c.expected),
                 f"{low}–{high}",
                 str(c.events),
                 f"[{least:.1f}, {most:.1f}]",
+                NOTHING if c.by_person is None else interval(c.by_person, 1),
                 str(c.footages),
                 "yes" if c.holds else "no",
             ]
         )
-    columns = ["", "recordings", "hours", "nominal", "its 95 %", "events", "exact 95 %", "recordings with any", "holds"]
-    return lines("Calibration: events where there are none", columns, rows)
+    columns = [
+        "", "recordings", "persons", "hours", "nominal", "its 95 %", "events", "exact 95 %", "per hour, over persons",
+        "recordings with any", "holds",
+    ]  # fmt: skip
+    title = (
+        "Calibration: events where there are none. The 95 % of the nominal number, the exact 95 %, and whether it holds"
+        "\nsuppose that events come independently of each other; the interval over persons does not, but they are few"
+    )
+    return lines(title, columns, rows)
 
 
 def natural_table(moments: Sequence[NaturalMoment]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Literal
 
@@ -147,12 +149,33 @@ def work_all(tasks: Sequence[Task], processes: int = 2) -> Iterator[tuple[Task, 
             except Exception as error:
                 yield task, error
         return
-    # A fresh interpreter each: networks and forked threads do not go together. Not `max_tasks_per_child`: in Python
-    # 3.11 the pool waits for ever once its processes have done their share (python/cpython#115634).
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=one_thread) as pool:
+    with workers(processes) as pool:
         futures: dict[Future[Outcome], Task] = {pool.submit(work, task): task for task in tasks}
         for future in as_completed(futures):
             error = future.exception()
             if error is not None and not isinstance(error, Exception):
                 raise error
             yield futures[future], future.result() if error is None else error
+
+
+def workers(processes: int) -> ProcessPoolExecutor:
+    """A pool whose processes keep to one thread and do not outlive this one."""
+    # A fresh interpreter each: networks and forked threads do not go together. Not `max_tasks_per_child`: in Python
+    # 3.11 the pool waits for ever once its processes have done their share (python/cpython#115634).
+    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_begin)
+
+
+def _begin() -> None:
+    one_thread()
+    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process at once when the one that started it is gone.
+
+    A pool whose owner is killed is told nothing: its processes would do what is queued, and then wait for ever.
+    """
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

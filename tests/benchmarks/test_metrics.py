@@ -73,6 +73,19 @@ def test_overlapping_events_are_shared_out_so_that_most_are_found() -> None:
     assert m.new_hits(both).all()
 
 
+def test_a_report_finds_the_nearest_event_that_is_free() -> None:
+    true = np.array([[10.0, 11.0], [11.4, 12.0]])
+
+    def found(*peaks: float) -> list[int]:
+        return m.matching(true, np.array(peaks), -np.arange(len(peaks), dtype=np.float64)).tolist()
+
+    assert found(11.45) == [1]
+    assert found(11.1) == [0]
+    assert found(11.45, 11.7) == [0, 1]  # it makes room
+    assert found(11.1, 10.5, 10.6, 20.0) == [1, 0, -1, -1]
+    assert found() == []
+
+
 def test_equal_scores_have_no_order() -> None:
     tied = reports([(10, 11), (20, 21)], [(10.5, 1), (50, 1), (60, 1), (70, 1)])
     assert m.event_average_precision([tied]) == pytest.approx(1 / 2 * 1 / 4)

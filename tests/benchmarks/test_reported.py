@@ -163,6 +163,22 @@ def test_natural_moments_have_a_rank_or_are_missed() -> None:
     assert natural_moments("x", moments, [event(1.0, explained=True)], np.zeros(0))[0].rank is None
 
 
+def test_an_event_finds_one_of_two_moments_beside_each_other() -> None:
+    pair = (Moment(1.0, 2.0, "smile"), Moment(2.4, 3.4, "wink"))
+    # It lies in the second, and no further from the first than the tolerance.
+    found = natural_moments("x", pair, [event(2.45, rank=3)], np.array([9.0, 2.45]))
+    assert [(m.rank, m.peak_rank) for m in found] == [(None, None), (3, 2)]
+    # One between them is taken for the nearer.
+    found = natural_moments("x", pair, [event(2.1, rank=3)], np.array([2.1]))
+    assert [(m.rank, m.peak_rank) for m in found] == [(3, 1), (None, None)]
+    # Two events find both, even where the better one has to stand for the moment it is further from.
+    found = natural_moments("x", pair, [event(2.1, rank=1), event(1.5, rank=2)], np.array([2.1, 8.0, 1.5]))
+    assert [(m.rank, m.peak_rank) for m in found] == [(2, 3), (1, 1)]
+    assert hits_of([event(1.5, rank=2), event(2.1, rank=1)], pair) == [0, 1]
+    # The same holds for drivers: one event is no proof of two bursts.
+    assert sum(c.found for c in count_drivers([event(2.2, drivers=("mouth_width",))], (pair[0], pair[0])).values()) == 1
+
+
 def test_expected_numbers_of_events() -> None:
     assert Nominal("x", 2.0).expected([1800, 900]) == pytest.approx(1.5)
 
@@ -195,13 +211,27 @@ def test_exact_interval_of_a_poisson_count() -> None:
 
 
 def test_calibration_counts_recordings_and_events() -> None:
-    one = calibrated(Nominal("a", 6.0), [(0, 300.0), (3, 100.0), (1, 100.0), (0, 40.0)])
-    assert (one.recordings, one.footages, one.events, one.judged_s) == (4, 2, 4, 540)
+    one = calibrated(Nominal("a", 6.0), [("x", 0, 300.0), ("x", 3, 100.0), ("y", 1, 100.0), ("y", 0, 40.0)])
+    assert (one.recordings, one.units, one.footages, one.events, one.judged_s) == (4, 2, 2, 4, 540)
     assert one.expected == pytest.approx(0.9)
     assert poisson_range(one.expected) == (0, 3)
     assert not one.holds
     assert one.interval == poisson_interval(4)
-    assert calibrated(Nominal("a", 6.0), [(0, 440.0), (3, 100.0)]).holds
+    assert calibrated(Nominal("a", 6.0), [("x", 0, 440.0), ("y", 3, 100.0)]).holds
+
+
+def test_calibration_draws_persons_with_all_of_their_recordings() -> None:
+    one = calibrated(Nominal("a", 6.0), [("x", 0, 1800.0), ("x", 3, 1800.0), ("y", 9, 3600.0)], draws=300)
+    assert one.by_person is not None and one.by_person.draws == 300
+    # 12 events in two hours; a draw is x twice, y twice, or both.
+    assert (one.by_person.value, one.by_person.low, one.by_person.high) == pytest.approx((6, 3, 9))
+    assert calibrated(Nominal("a", 6.0), [("x", 0, 300.0), ("x", 3, 100.0)]).by_person is None
+    # Events that all come of one person: as many a Poisson count would not give over persons.
+    clustered = calibrated(Nominal("a", 6.0), [(unit, 12 * (unit == "a"), 1200.0) for unit in "abcdef"])
+    assert clustered.by_person is not None
+    assert clustered.by_person.high > 1.3 * clustered.interval[1] / 2  # both per hour: two hours are judged
+    nothing = calibrated(Nominal("a", 6.0), [("x", 0, 0.0), ("y", 1, 360.0)]).by_person
+    assert nothing is not None and nothing.draws < 1000 and nothing.high == 10
 
 
 def test_reports_keep_time_and_score() -> None:

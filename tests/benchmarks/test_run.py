@@ -77,7 +77,11 @@ def test_everything_is_in_the_tables_and_in_the_last_line(
     assert found["failed"] == ["talker_blur_0"] * 3  # under both ablations too
     assert list(found["groups"]) == ["made strong", "spliced strong", "spliced subtle", "natural"]
     one = found["groups"]["made strong"]
-    assert one["controls"] == 4 and one["persons"] == 4
+    assert one["controls"] == 4 and one["persons"] == one["control_persons"] == 4
+    assert "of 4 persons, 4 controls of 4 persons" in out
+    legend = " ".join(run.LEGEND.split())
+    assert run.LEGEND in out and "4 behaviours of 2 portraits" in legend
+    assert "fewer than about ten persons are too narrow" in legend
     assert one["methods"][FACELINE]["ap"][0] == 0.5
     assert one["differences"]["chance"]["ap"][0] == 0
     # Per made recording one of two events at the first place; both thresholds find half.
@@ -93,6 +97,9 @@ def test_everything_is_in_the_tables_and_in_the_last_line(
     assert found["recordings"]["calm_quiet_0"]["reported"] == found["recordings"]["calm_quiet_0"]["explained"] == 1
     assert found["drivers"]["smile"]["right"] == found["drivers"]["all"]["found"] == 16
     assert [c["events"] for c in found["calibration"] if c["footage"] == "quiet"] == [4] * 6
+    assert found["calibration"][0]["persons"] == 4
+    assert found["calibration"][0]["events_per_hour"] == [40, 40, 40]  # all alike
+    assert found["reported"]["all made"]["persons"] == 4
     assert found["calibration"][1]["expected"] == pytest.approx(6 * 4 * 90 / 3600)
     assert len(found["natural"]) == sum(map(len, NATURAL.values()))
     assert found["ablations"]["made strong"]["differences"]["all trials"]["ap"][0] == 0

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from benchmarks.anomalies import baselines
@@ -51,3 +55,33 @@ def test_a_made_recording_is_judged_and_judged_alike_again(tmp_path: Path) -> No
     analysis = analyse(calm.video, tmp_path / "store", task.overrides)
     trials_s, gridsearch_s = run_stages(repeated(analysis, 200), task.overrides)
     assert trials_s > 0 and gridsearch_s > 0
+
+
+OWNER = """
+import os, time
+from benchmarks.anomalies.working import workers
+
+if __name__ == "__main__":
+    pool = workers(1)
+    print(pool.submit(os.getpid).result(), flush=True)
+    pool.submit(time.sleep, 60)
+    time.sleep(60)
+"""
+
+
+def test_workers_end_when_their_owner_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "owner.py"
+    script.write_text(OWNER)
+    root = Path(__file__).resolve().parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment) as owner:
+        assert owner.stdout is not None
+        worker = psutil.Process(int(owner.stdout.readline()))
+        try:
+            assert worker.is_running() and worker.ppid() == owner.pid
+            owner.kill()
+            worker.wait(timeout=10)
+        finally:
+            owner.kill()
+            if worker.is_running():
+                worker.kill()
