@@ -8,6 +8,8 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "best trial of each model": ("gridsearch.select=models",),
     "no audit": ("gridsearch.audit=false",),
     "no least departure": ("gridsearch.min_departure=0",),
+    "no least survival": ("gridsearch.min_survival=0",),
+    "no least scale": ("gridsearch.events.least_scale=0",),
     "pose and light left in": ("anomaly.confound_free=false",),
     "short windows": ("anomaly.window_s=0.25",),
     "long windows": ("anomaly.window_s=1,2,4",),
@@ -18,5 +20,5 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "small space": ("gridsearch=small",),
 }
 """Name → overrides, laid over those of the command line. An entry here is all that a new ablation needs; artifacts of
-stages that it does not touch are shared, so that most cost the trials and the grid search alone, and the first five the
-grid search. The default space looks at expressions alone and has five models."""
+stages that it does not touch are shared, so that most cost the trials and the grid search alone, and the first seven
+the grid search. The default space looks at expressions alone and has five models."""

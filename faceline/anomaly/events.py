@@ -60,7 +60,7 @@ class EventParams(StageParams):
         gt=0,
         description="block length of the null distribution; raised to the memory of the score, less in short footage",
     )
-    keep: float = Field(0.6, gt=0.1, le=1, description="share of the quietest blocks that define the null distribution")
+    keep: float = Field(0.7, gt=0.1, le=1, description="share of the quietest blocks that define the null distribution")
     least_scale: float = Field(
         1.2,
         ge=0,

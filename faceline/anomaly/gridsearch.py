@@ -75,6 +75,7 @@ VERDICTS_SCHEMA = pa.schema(
         ("reported", pa.int32()),
         ("explained", pa.int32()),
         ("unsupported", pa.int32()),
+        ("unstable", pa.int32()),
         ("dropped", pa.int32()),
     ]
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -44,6 +44,13 @@ class GridsearchParams(StageParams):
         description="an event has to show: some emotion or measure departs by so many baseline units near its peak;"
         " peaks without are counted, not reported. 0 takes all",
     )
+    min_survival: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="an event has to be found again in such a share of the variations (another seed, half of the faces,"
+        " each model alone); others are counted, not reported. 0 takes all",
+    )
     audit: bool = Field(
         True,
         description="whether to look for other causes (pose, light, focus, size, cuts, faces coming and going), to flag"
@@ -83,8 +90,9 @@ class Verdict:
         judged_s: seconds of footage with a score.
         threshold: score that a peak had to reach, NaN when there is none.
         expected_false: expected number of usual moments that reach it, NaN when there is none.
-        reported, explained, unsupported, dropped: numbers of events that stand, that another cause explains, of peaks
-            over the threshold at which no measure departs enough, and of events beyond `max_events`.
+        reported, explained: numbers of events that stand, and that another cause explains.
+        unsupported, unstable, dropped: numbers of peaks over the threshold at which no measure departs enough, that
+            are not found again often enough, and beyond `max_events`.
     """
 
     state: str
@@ -95,7 +103,17 @@ class Verdict:
     reported: int
     explained: int
     unsupported: int
+    unstable: int
     dropped: int
+
+
+@dataclass(frozen=True)
+class Unreported:
+    """Numbers of peaks over the threshold that are no event, see `Verdict`."""
+
+    unsupported: int = 0
+    unstable: int = 0
+    dropped: int = 0
 
 
 @dataclass(frozen=True)
@@ -131,9 +149,7 @@ def search_person(
     firsts: dict[str, np.ndarray] = {}
     for i in choice.order:
         firsts.setdefault(models[i], scores[i])
-    found, unsupported, dropped = _findings(
-        cutting, rows, summary, choice, firsts, trial_scores, surroundings, params, inputs
-    )
+    found, unreported = _findings(cutting, rows, summary, choice, firsts, trial_scores, surroundings, params, inputs)
     planted = [trial_scores.planted(name, rows) for name in names]
     return Findings(
         rows=rows,
@@ -142,7 +158,7 @@ def search_person(
         per_model=firsts,
         score=score,
         found=found,
-        verdict=_verdict(score, cutting, found, unsupported, dropped, summary),
+        verdict=_verdict(score, cutting, found, unreported, summary),
     )
 
 
@@ -165,10 +181,10 @@ def _findings(
     surroundings: Surroundings,
     params: GridsearchParams,
     inputs: Inputs,
-) -> tuple[tuple[Finding, ...], int, int]:
-    """The events that show, the number of those that do not, and of those beyond `max_events`."""
+) -> tuple[tuple[Finding, ...], Unreported]:
+    """The events that show and last, and the numbers of others."""
     if not cutting.events:
-        return (), 0, 0
+        return (), Unreported()
     built: dict[tuple[object, ...], Sequence[Block]] = {}
 
     def blocks_of(trial: TrialParams) -> Sequence[Block]:
@@ -187,13 +203,11 @@ def _findings(
     shown = blocks_of(TrialParams())
     departed = [(event, departures(event, shown, rows)) for event in cutting.events]
     showing = [
-        (event, departed_by, surroundings.audit(event, rows) if params.audit else Audit((), False))
+        (event, departed_by)
         for event, departed_by in departed
         if not shown or max(map(abs, departed_by.values()), default=0.0) >= params.min_departure
     ]
-    kept = _at_most(showing, params.events.max_events)
     chosen = [summary[i] for i in choice.chosen]
-    rescorer = Rescorer([TrialParams.model_validate_json(str(s["params"])) for s in chosen], rows, blocks_of)
     names = [str(s["trial"]) for s in chosen]
     variations = [
         _cut(trial_scores.matrix(names, rows, "score_reseeded"), rows, params.events)[1],
@@ -201,38 +215,45 @@ def _findings(
         *(_cut(score[None], rows, params.events)[1] for score in firsts.values()),
     ]
     variations = [v for v in variations if np.isfinite(v.threshold)]
-    found = []
-    for event, departed_by, audit in kept:
-        largest = sorted(departed_by, key=lambda column: -abs(departed_by[column]))[:MOST_ASKED]
-        found.append(
-            Finding(
-                event=event,
-                departures=departed_by,
-                score_lost=rescorer.score_lost(event, largest),
-                survival=survival(event, rows.time_s, variations),
-                audit=audit,
-            )
+    lasting = [
+        Finding(
+            event=event,
+            departures=departed_by,
+            score_lost={},
+            survival=survival(event, rows.time_s, variations),
+            audit=surroundings.audit(event, rows) if params.audit else Audit((), False),
         )
-    return tuple(found), len(departed) - len(showing), len(showing) - len(kept)
+        for event, departed_by in showing
+    ]
+    lasting = [finding for finding in lasting if not finding.survival < params.min_survival]  # NaN: not known
+    kept = _at_most(lasting, params.events.max_events)
+    rescorer = Rescorer([TrialParams.model_validate_json(str(s["params"])) for s in chosen], rows, blocks_of)
+    found = []
+    for finding in kept:
+        departed_by = finding.departures
+        largest = sorted(departed_by, key=lambda column: -abs(departed_by[column]))[:MOST_ASKED]
+        found.append(replace(finding, score_lost=rescorer.score_lost(finding.event, largest)))
+    return tuple(found), Unreported(
+        unsupported=len(departed) - len(showing),
+        unstable=len(showing) - len(lasting),
+        dropped=len(lasting) - len(kept),
+    )
 
 
-def _at_most(
-    showing: list[tuple[Event, Mapping[str, float], Audit]], number: int
-) -> list[tuple[Event, Mapping[str, float], Audit]]:
+def _at_most(findings: Sequence[Finding], number: int) -> list[Finding]:
     """The most unusual events, in order of time: `number` that stand, and as many that something else explains."""
-    kept: list[tuple[Event, Mapping[str, float], Audit]] = []
+    kept: list[Finding] = []
     for explained in (False, True):
-        alike = [item for item in showing if item[2].explained == explained]
-        kept += sorted(alike, key=lambda item: (-item[0].score, item[0].peak))[:number]
-    return sorted(kept, key=lambda item: item[0].peak)
+        alike = [f for f in findings if f.audit.explained == explained]
+        kept += sorted(alike, key=lambda f: (-f.event.score, f.event.peak))[:number]
+    return sorted(kept, key=lambda f: f.event.peak)
 
 
 def _verdict(
     score: np.ndarray,
     cutting: Cutting,
     found: Sequence[Finding],
-    unsupported: int,
-    dropped: int,
+    unreported: Unreported,
     summary: Sequence[Mapping[str, object]],
 ) -> Verdict:
     explained = sum(f.audit.explained for f in found)
@@ -255,8 +276,9 @@ def _verdict(
         cutting.expected,
         len(found) - explained,
         explained,
-        unsupported,
-        dropped,
+        unreported.unsupported,
+        unreported.unstable,
+        unreported.dropped,
     )
 
 

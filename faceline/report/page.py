@@ -228,6 +228,7 @@ class _Context:
                         None,
                         (
                             words.unsupported_words(verdict["unsupported"]),
+                            words.unstable_words(verdict["unstable"]),
                             words.dropped_words(verdict["dropped"]),
                         ),
                     )

@@ -147,6 +147,17 @@ def unsupported_words(count: int | None) -> str:
     )
 
 
+def unstable_words(count: int | None) -> str:
+    """How many peaks were not found again often enough; empty for none."""
+    if not count:
+        return ""
+    was = "was" if count == 1 else "were"
+    return (
+        f"{count_words(count, 'further peak')} {was} hardly found again with another seed, half of the faces or other"
+        " models: not reported."
+    )
+
+
 def dropped_words(count: int | None) -> str:
     """How many moments are beyond those that are listed; empty for none."""
     if not count:

@@ -159,12 +159,12 @@ def test_two_bursts_with_a_dip_are_two_and_without_are_one():
 
 def test_a_long_moment_that_wavers_about_the_threshold_is_one_event():
     score, time_s = steps()
-    threshold = cut(score, time_s).threshold
-    # Where it lies hardly depends on one block of many.
-    score[400:500] = threshold * (1.03 + 0.06 * np.sin(np.arange(100)))
-    score[450] = 1.2 * threshold
+    for _ in range(5):  # The threshold hangs a little on the moment itself.
+        threshold = cut(score, time_s).threshold
+        score[400:500] = threshold * (1.0 + 0.03 * np.sin(np.arange(100)))
+        score[450] = 1.2 * threshold
     found = cut(score, time_s)
-    assert score[400:500].min() < found.threshold < 1.1 * threshold
+    assert 0.05 < np.mean(score[400:500] < found.threshold) < 0.95
     assert len(found.events) == 1
 
 

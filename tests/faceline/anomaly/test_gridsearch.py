@@ -204,6 +204,16 @@ def test_explained_events_take_no_room_from_others_and_what_is_left_out_is_count
     assert kept.score.iloc[0] == best.score.max()
 
 
+def test_what_is_hardly_found_again_is_counted_and_not_reported(two):
+    many = {"events": {"false_per_person": 3.0, "least_scale": 0.0}, "min_departure": 0.0}
+    every, some, all_of = (frames(search(two.inputs, min_survival=least, **many)) for least in (0.0, 0.6, 1.0))
+    assert every["events"].survival.min() < 0.6 <= every["events"].survival.max()
+    for tables, share in ((some, 0.6), (all_of, 1.0)):
+        assert set(tables["events"].peak_s) == set(every["events"].peak_s[every["events"].survival >= share])
+        assert tables["verdicts"].unstable.sum() == (every["events"].survival < share).sum()
+    assert every["verdicts"].unstable.sum() == 0
+
+
 def test_clear_bursts_are_found_as_things_are_set(make_scene):
     scene = make_scene(bursts=((12.0, 30.0, 47.0), (20.0, 40.0)), strength=12.0)
     grid = [TrialParams(model={"name": name}) for name in ("deviation", "knn")]

@@ -91,7 +91,8 @@ DRIVERS = pa.schema(
 VERDICTS = pa.schema(
     [
         *(("person", I32), ("state", TEXT), ("reason", TEXT), ("judged_s", F64), ("threshold", F64)),
-        *(("expected_false", F64), ("reported", I32), ("explained", I32), ("unsupported", I32), ("dropped", I32)),
+        *(("expected_false", F64), ("reported", I32), ("explained", I32), ("unsupported", I32)),
+        *(("unstable", I32), ("dropped", I32)),
     ]
 )
 SCORES = pa.schema(
@@ -142,6 +143,7 @@ class Script:
         explained: how many of the events, the last ones, something beside expression explains.
         trials: how many trials each person has, at least three; the last one has no scores.
         unsupported: peaks of every person over the threshold at which no measure departs enough.
+        unstable: peaks of every person that are hardly found again.
         dropped: events of every person beyond those that are kept.
     """
 
@@ -162,6 +164,7 @@ class Script:
     explained: int = 0
     trials: int = 3
     unsupported: int = 0
+    unstable: int = 0
     dropped: int = 0
     seed: int = 0
 
@@ -436,6 +439,7 @@ def _verdicts(
                 "reported": len(found),
                 "explained": len(mine) - len(found),
                 "unsupported": script.unsupported,
+                "unstable": script.unstable,
                 "dropped": script.dropped,
             }
         )

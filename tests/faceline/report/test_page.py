@@ -335,11 +335,12 @@ def test_nothing_explained_needs_no_section() -> None:
 
 
 def test_verdicts_are_told_person_by_person() -> None:
-    html = _html(factory.make(replace(SCRIPT, unsupported=2, dropped=3)))
+    html = _html(factory.make(replace(SCRIPT, unsupported=2, unstable=1, dropped=3)))
     text = Page(_section(html, "person-1")).text
     for words in (
         "2 moments stand out",
         "2 further peaks of the score were over the threshold, but no emotion or measure departs enough there",
+        "1 further peak was hardly found again",
         "3 less unusual moments are left out, beyond gridsearch.events.max_events.",
         "Threshold of the score 3.5",
         "Expected among them by chance 0.08",

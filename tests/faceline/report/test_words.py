@@ -17,6 +17,7 @@ from faceline.report.words import (
     p_words,
     score_lost_words,
     survival_words,
+    unstable_words,
     unsupported_words,
     verdict_words,
 )
@@ -121,6 +122,11 @@ def test_verdicts(verdict: dict[str, Any], words: str) -> None:
 def test_peaks_without_support() -> None:
     assert unsupported_words(0) == unsupported_words(None) == ""
     assert unsupported_words(1).startswith("1 further peak of the score was over the threshold")
+
+
+def test_peaks_that_are_hardly_found_again() -> None:
+    assert unstable_words(0) == unstable_words(None) == ""
+    assert unstable_words(2).startswith("2 further peaks were hardly found again")
 
 
 def test_moments_beyond_the_listed_ones() -> None:
