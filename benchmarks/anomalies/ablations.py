@@ -5,6 +5,7 @@ from __future__ import annotations
 ABLATIONS: dict[str, tuple[str, ...]] = {
     "best trial alone": ("gridsearch.select=best",),
     "all trials": ("gridsearch.select=all",),
+    "half of the trials": ("gridsearch.share=0.5",),
     "best trial of each model": ("gridsearch.select=models",),
     "no audit": ("gridsearch.audit=false",),
     "no least departure": ("gridsearch.min_departure=0",),
@@ -20,5 +21,5 @@ ABLATIONS: dict[str, tuple[str, ...]] = {
     "small space": ("gridsearch=small",),
 }
 """Name → overrides, laid over those of the command line. An entry here is all that a new ablation needs; artifacts of
-stages that it does not touch are shared, so that most cost the trials and the grid search alone, and the first seven
+stages that it does not touch are shared, so that most cost the trials and the grid search alone, and the first eight
 the grid search. The default space looks at expressions alone and has five models."""

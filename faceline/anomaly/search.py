@@ -35,7 +35,7 @@ class GridsearchParams(StageParams):
         " each model's best (models), or of all",
     )
     share: float = Field(
-        0.5, gt=0, le=1, description="share of the trials, from the best down, that select=ensemble averages"
+        0.67, gt=0, le=1, description="share of the trials, from the best down, that select=ensemble averages"
     )
     events: EventParams = Field(default_factory=EventParams, description="how scores become events")
     min_departure: float = Field(
