@@ -9,8 +9,9 @@ in Goswami et al. (ICLR 2023, "Unsupervised model selection for time-series anom
    variants of one model do not vote each other into office.
 
 The first two need one trial alone and are measured there; the third needs all of them. A high rank in all three makes
-a trial sane, not right, so by default the scores of the better two thirds of the trials are averaged (`select="ensemble"`).
-What that is worth beside the best trial, a random one and all of them is measured in docs/adr/0006-anomalies.md.
+a trial sane, not right, so by default the scores of the better two thirds of the trials are averaged
+(`select="ensemble"`). What that is worth beside the best trial, a random one and all of them is measured in
+docs/adr/0006-anomalies.md.
 """
 
 from __future__ import annotations
