@@ -1,4 +1,4 @@
-"""Sweeps: overrides in Hydra's grammar (``anomaly=iforest,lof  anomaly.window_s=0.5,2,8``) expanded into jobs.
+"""Sweeps: overrides in Hydra's grammar (``anomaly=iforest,lof  anomaly.window_s=0.25,0.5,1``) expanded into jobs.
 
 The grid search inside a run, the ``sweep`` verb and ``conf/gridsearch/*.yaml`` all go through `expand`, which is
 Hydra's own basic sweeper: the product of all axes, the last one named turning fastest; of two overrides of one option

@@ -66,7 +66,7 @@ results folder. Whatever was computed before and is still valid is taken from th
   faceline analyze footage=clip.mp4 sample.fps=10 output=results/first
   faceline analyze footage=clip.mp4 preset=micro
   faceline analyze footage="two words, and a comma.mp4" embedder=dlib
-  faceline analyze footage=clip.mp4 anomaly=lof anomaly.window_s=0.5,2,8""",
+  faceline analyze footage=clip.mp4 anomaly=lof anomaly.window_s=0.25,0.5,1""",
     ),
     "archive": Verb(
         "every video below a folder; broken ones are set aside and listed",
@@ -98,7 +98,7 @@ Runs every combination of the values, in Hydra's override grammar (a,b,c  choice
 leaderboard. Combinations that differ in anomaly options alone share everything before. An interrupted sweep goes on
 where it stopped. The table is also written as sweep.csv into output (default: results/<footage name>-sweep).
 
-  faceline sweep footage=clip.mp4 anomaly=iforest,lof anomaly.window_s=0.5,2,8
+  faceline sweep footage=clip.mp4 anomaly=iforest,lof anomaly.window_s=0.25,0.5,1
   faceline sweep footage=clip.mp4 sample.fps=5,10 anomaly.features=expressions,all""",
     ),
     "verify": Verb(
@@ -141,7 +141,7 @@ def overview() -> str:
             "examples\n"
             "  faceline analyze footage=interview.mp4\n"
             "  faceline plan footage=interview.mp4 sample.fps=5\n"
-            "  faceline sweep footage=interview.mp4 anomaly=iforest,lof anomaly.window_s=0.5,2,8",
+            "  faceline sweep footage=interview.mp4 anomaly=iforest,lof anomaly.window_s=0.25,0.5,1",
             OPTIONS,
             ENVIRONMENT,
             CODES,

@@ -158,9 +158,14 @@ def stretches(time_s: np.ndarray, shot: np.ndarray, max_gap_s: float) -> np.ndar
 
 
 def sampling_interval_s(frames: pa.Table) -> float:
-    """Median distance of sampled frames in seconds; 0.1 when there are fewer than two."""
+    """Mean distance of sampled frames in seconds, gaps left out; 0.1 when there are fewer than two.
+
+    Not the median: 10 frames of 25 a second are 0.08 and 0.12 s apart in turn, and it would be one of the two.
+    """
     steps = np.diff(np.unique(_floats(frames, "time_s")))
-    return float(np.median(steps)) if len(steps) else 0.1
+    if not len(steps):
+        return 0.1
+    return float(np.mean(steps[steps <= 2.5 * np.median(steps)]))
 
 
 def _floats(table: pa.Table, column: str) -> np.ndarray:

@@ -24,7 +24,8 @@ _SHARED = (
     Column("quality", "0 to 1", "how far the picture can be relied on: sharpness, light, size, turn", "align"),
     Column("expected_false", "moments", "expected number, at most, of usual moments at least this unusual in this"
            " person's footage", "gridsearch"),
-    Column("flags", "", "what else changed during the event: head, light, sharpness, size; empty for nothing",
+    Column("flags", "", "what else changed during the event: head (turned, tilted, raised or lowered), light, contrast,"
+           " sharpness, face size, face partly covered, cut nearby, face comes or goes; empty for nothing",
            "gridsearch"),
     Column("explained", "true/false", "the flags can be the whole cause: the event is ranked behind all others and"
            " does not count", "gridsearch"),

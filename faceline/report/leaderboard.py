@@ -24,7 +24,7 @@ OBJECTIVE = "objective"
 
 STRATEGY_WORDS = {
     "chosen": "as chosen here",
-    "best": "best single trial",
+    "best": "first trial alone",
     "random": "a random trial",
     "ensemble": "all trials together",
 }

@@ -15,8 +15,9 @@ NOBODY = "of nobody known"
 POOR = "too poor a picture"
 TURNED = "turned too far"
 NOT_JUDGED = "person not judged"
-ALONE = "too little usable around it"
-"""The model looks at a window around each face, and too few faces of that window can be relied on."""
+ALONE = "a blink, or too little usable around it"
+"""The model looks at a window around each face, and too few faces of that window can be relied on: those of blinks
+are left out."""
 
 _OF_STATE = {"too_small": "too small", "outside": "outside the frame", "no_face": "no face"}
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from faceline.report.counts import compute_counts
 from faceline.report.findings import ranked
 from faceline.report.stage import person_table
-from faceline.report.words import INSUFFICIENT, departures, driver_parts, driver_text
+from faceline.report.words import INSUFFICIENT, departures, driver_parts, driver_text, little_words
 from faceline.stage import Inputs
 from faceline.timeline import timecode
 
@@ -40,7 +40,9 @@ def console_summary(inputs: Inputs, top: int = 10) -> str:
         )
     elif not events.num_rows:
         whose = "this person" if len(persons) == 1 else "each person" if all(judged.values()) else "who was judged"
-        lines.append(f"No anomalies: every moment is within what is usual for {whose} in this footage.")
+        lines.append(f"No anomalies: no moment stands out from what is usual for {whose} in this footage.")
+        most_s = max(inputs.table("gridsearch", "verdicts", ("judged_s",))["judged_s"].to_pylist())
+        lines += [little_words(most_s)] if little_words(most_s) else []
     else:
         shown = min(top, events.num_rows)
         lines.append(f"Time of top {shown} {'anomaly' if shown == 1 else 'anomalies'}:")

@@ -114,6 +114,17 @@ def count_words(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
+LITTLE_S = 30.0
+"""What is usual cannot be told from less footage of a person: that nothing stands out there says little."""
+
+
+def little_words(judged_s: float | None) -> str:
+    """That little can be told from so little footage; empty where there is enough."""
+    if judged_s is None or judged_s >= LITTLE_S:
+        return ""
+    return f"Only {judged_s:.1f} s were judged: in so little footage hardly any moment can be told from chance."
+
+
 def verdict_words(verdict: Mapping[str, Any]) -> str:
     """What was found for one person, in a sentence or two.
 
@@ -133,7 +144,10 @@ def verdict_words(verdict: Mapping[str, Any]) -> str:
     if reported:
         stands = "stands" if reported == 1 else "stand"
         return f"{count_words(reported, 'moment')} {stands} out from what is usual for this person{reason}.{aside}"
-    return f"No anomaly{reason}. No moment stands out from what is usual for this person in this footage.{aside}"
+    little = little_words(verdict["judged_s"])
+    return f"No anomaly{reason}. No moment stands out from what is usual for this person in this footage.{aside}" + (
+        f" {little}" if little else ""
+    )
 
 
 def unsupported_words(count: int | None) -> str:

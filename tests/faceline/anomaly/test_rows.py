@@ -2,7 +2,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from faceline.anomaly.rows import MASK_REASONS, MaskParams, Shots, mask_reasons, people_rows, stretches
+from faceline.anomaly.rows import (
+    MASK_REASONS,
+    MaskParams,
+    Shots,
+    mask_reasons,
+    people_rows,
+    sampling_interval_s,
+    stretches,
+)
 
 
 def test_faces_of_nobody_belong_to_nobody(make_scene):
@@ -80,3 +88,17 @@ def test_no_faces_at_all(make_scene):
     payloads = {key: value[:0] for key, value in scene.inputs.payloads.items() if isinstance(value, np.ndarray)}
     payloads |= {key: value.slice(0, 0) for key, value in scene.inputs.payloads.items() if isinstance(value, pa.Table)}
     assert people_rows(type(scene.inputs)(payloads), MaskParams()) == []
+
+
+@pytest.mark.parametrize(("source_fps", "fps"), [(25, 10), (30, 10), (15, 10), (29.97, 4)])
+def test_the_sampling_interval_is_what_a_face_stands_for(source_fps, fps):
+    ticks = np.arange(0, 60, 1 / fps)
+    time_s = np.unique(np.round(ticks * source_fps) / source_fps)
+    time_s = np.concatenate([time_s[time_s < 20], time_s[time_s >= 20] + 15.0])  # nothing could be read for a while
+    interval_s = sampling_interval_s(pa.table({"time_s": time_s}))
+    assert interval_s == pytest.approx(1 / fps, rel=0.01)
+    assert len(time_s) * interval_s == pytest.approx(60.0, rel=0.01)
+
+
+def test_one_frame_has_an_interval():
+    assert sampling_interval_s(pa.table({"time_s": [3.0]})) == 0.1

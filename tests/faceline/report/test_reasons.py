@@ -40,7 +40,7 @@ def test_the_first_reason_counts() -> None:
         "outside the frame",
         "too poor a picture",
         "turned too far",
-        "too little usable around it",
+        "a blink, or too little usable around it",
         "person not judged",
         "odd state",
     ]

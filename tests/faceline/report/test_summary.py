@@ -67,7 +67,8 @@ def test_many_persons_are_not_all_named() -> None:
 
 def test_none() -> None:
     assert console_summary(_inputs([])) == (
-        "No anomalies: every moment is within what is usual for this person in this footage.\n"
+        "No anomalies: no moment stands out from what is usual for this person in this footage.\n"
+        "Only 5.0 s were judged: in so little footage hardly any moment can be told from chance.\n"
         "Details saved to 'anomaly_detection_results_person_1.csv'"
     )
 
@@ -119,7 +120,7 @@ def test_explained_moments_are_counted_apart_and_never_listed() -> None:
     ]
     alone = console_summary(_inputs(events[:1])).splitlines()
     assert alone[0].startswith("No anomalies")
-    assert alone[1] == "1 moment is explained (light changed) and not counted; see 'events.csv'"
+    assert alone[2] == "1 moment is explained (light changed) and not counted; see 'events.csv'"
 
 
 def test_events_for_others_carry_their_drivers_and_stand_in_order() -> None:

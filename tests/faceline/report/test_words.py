@@ -91,8 +91,10 @@ def test_survival() -> None:
     assert survival_words(None) == survival_words(math.nan) == "not measured"
 
 
-def _verdict(state: str, reported: int = 0, explained: int = 0, reason: str | None = None) -> dict[str, Any]:
-    return {"state": state, "reported": reported, "explained": explained, "reason": reason}
+def _verdict(
+    state: str, reported: int = 0, explained: int = 0, reason: str | None = None, judged_s: float = 90.0
+) -> dict[str, Any]:
+    return {"state": state, "reported": reported, "explained": explained, "reason": reason, "judged_s": judged_s}
 
 
 @pytest.mark.parametrize(
@@ -108,6 +110,11 @@ def _verdict(state: str, reported: int = 0, explained: int = 0, reason: str | No
             _verdict("no anomaly", 0, 1),
             "No anomaly. No moment stands out from what is usual for this person in this footage. 1 further moment is"
             " explained by something beside expression, and not counted.",
+        ),
+        (
+            _verdict("no anomaly", judged_s=6.94),
+            "No anomaly. No moment stands out from what is usual for this person in this footage. Only 6.9 s were"
+            " judged: in so little footage hardly any moment can be told from chance.",
         ),
         (
             _verdict("insufficient data", reason="12 s are too little"),
