@@ -202,7 +202,7 @@ def prominent_peaks(score: np.ndarray, threshold: float, valley: float) -> list[
     """
     order = np.argsort(-score, kind="stable")
     # No valley that parts peaks above the threshold is higher than this: the sea has to sink so far, and no further.
-    order = order[score[order] > min(valley, 1.0) * threshold]
+    order = order[score[order] > valley * threshold]
     top: dict[int, int] = {}  # root of an island → its peak
     parent: dict[int, int] = {}
     peaks: set[int] = set()
