@@ -308,7 +308,12 @@ class Nominal:
         return self.per_hour * sum(judged_s) / 3600
 
 
-ALONE = ("gridsearch.events.min_score=0", "gridsearch.min_departure=0", "gridsearch.audit=false")
+ALONE = (
+    "gridsearch.events.min_score=0",
+    "gridsearch.min_departure=0",
+    "gridsearch.min_survival=0",
+    "gridsearch.audit=false",
+)
 """Without these conditions an event is whatever reaches the threshold of the null distribution.
 
 Not quite whatever: what makes one event out of scores stays as it is, namely the least duration, the least distance of
