@@ -27,7 +27,8 @@ class FacelineError(Exception):
         return " ".join(text.split())
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (type(self), self.what, self.where, self.cure)
+        # The third part carries what was noted on the way, such as the traceback in another process.
+        return _rebuild, (type(self), self.what, self.where, self.cure), vars(self)
 
 
 def _rebuild(cls: type[FacelineError], what: str, where: str, cure: str) -> FacelineError:

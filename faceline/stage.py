@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
+from faceline.residents import Residents
+
 if TYPE_CHECKING:
     from faceline.timeline import Segment
     from faceline.video import Footage
@@ -40,12 +42,21 @@ class Runtime:
         threads: threads that one stage may use for arithmetic.
         progress: called with (done, total) in units of the stage's own choice; cheap. Stages pass on what it raises:
             that is how an interrupted run ends them.
+        residents: where stages borrow their loaded models.
     """
 
     device: str = "cpu"
     batch_size: int = 32
     threads: int = 2
     progress: Callable[[int, int], None] = field(default=_no_progress, compare=False)
+    residents: Residents = field(default_factory=Residents, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Whoever reports progress and keeps models does so in one process.
+        return {"device": self.device, "batch_size": self.batch_size, "threads": self.threads}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, progress=_no_progress, residents=Residents())
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from faceline.stages import STAGES
 from flows import console
 from flows.config import Config, load_config
 from flows.console import Reporter
+from flows.execution import execution
 from flows.job import Job, describe_models, prepare
 from flows.logfile import log_path, session
-from flows.preload import preload
 from flows.results import Finished, finish
 from flows.server import prefect_server, state_folder
 from flows.walk import plan, start_here
@@ -58,10 +58,9 @@ def run_job(job: Job, reporter: Reporter, began_s: float) -> Finished:
         except ArtifactError as error:
             # What only reading could show. The artifact has been set aside, so now there is something to run.
             log.warning("%s: %s; it is computed anew", error.where, error.what)
-    with prefect_server(reporter.noted) as server:
+    with prefect_server(reporter.noted) as server, execution([job]):
         from flows.flow import Ready, run_in_prefect
 
-        preload(due(job))
         server.ready()
         return run_in_prefect(Ready(job, reporter, began_s, server.temporary))
 
@@ -69,11 +68,6 @@ def run_job(job: Job, reporter: Reporter, began_s: float) -> Finished:
 def is_cached(job: Job) -> bool:
     """Whether nothing has to be computed; stops looking at the first stage that does."""
     return all(item.explanation.state == "cached" for item in plan(job.pipeline))
-
-
-def due(job: Job) -> list[str]:
-    """Names of the stages that have something to compute."""
-    return [item.node.stage.name for item in plan(job.pipeline) if item.explanation.state != "cached"]
 
 
 def run_here(job: Job, reporter: Reporter, began_s: float) -> Finished:

@@ -5,25 +5,27 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from faceline.errors import ArtifactError, FacelineError, UsageError
 from faceline.report.results import check_replaceable
 from faceline.stages import STAGES
 from flows import console
-from flows.analyze import due, is_cached, log_folder, run_here
+from flows.analyze import is_cached, log_folder, run_here
 from flows.config import Config, load_config
 from flows.console import Hushed, Reporter
 from flows.discovery import find_footage, results_folders
+from flows.execution import execution
 from flows.files import csv_text, replace_text, valid_text
 from flows.job import Job, prepare
 from flows.logfile import log_path, session
-from flows.preload import preload
 from flows.results import Finished
 from flows.server import prefect_server
+from flows.side_by_side import Labelled, run_side_by_side
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,7 @@ class Entry:
     seconds: float = 0.0
 
 
-RunJob = Callable[[Job, Reporter, float], Finished]
+RunJob = Callable[[Job, Reporter, float, threading.Event], Finished]
 
 
 @dataclass
@@ -80,7 +82,10 @@ class Archive:
         return zip(found, results_folders(self.folder, found, self.output), strict=True)
 
     def take_cached(self, reporter: Reporter) -> list[Job]:
-        """Deal with all files that need no computing or cannot be read; the jobs of the others."""
+        """Deal with all files that need no computing or cannot be read; the jobs of the others.
+
+        Worker processes can work on several of these at the same time.
+        """
         open_jobs = []
         for file, results in self.files():
             began_s = time.perf_counter()
@@ -96,16 +101,26 @@ class Archive:
                 open_jobs.append(job)
             except Exception as error:
                 self._set_aside(file, error, began_s, reporter)
-        return open_jobs
+        if self.config.runner.kind == "threads":
+            return open_jobs
+        return [replace(job, crowd=min(job.workers, len(open_jobs))) for job in open_jobs]
 
     def run(self, jobs: Sequence[Job], reporter: Reporter, run_job: RunJob) -> None:
-        """Run jobs one after the other; each uses all workers by itself."""
-        for job in jobs:
+        """Run jobs: those of one segment side by side, one that keeps all workers busy by itself alone."""
+        crowd = max((job.crowd for job in jobs), default=1)
+        stopping = threading.Event()
+
+        def run(job: Job) -> None:
             began_s = time.perf_counter()
+            told = reporter if crowd == 1 else Labelled(reporter, self._name(job.footage.path))
             try:
-                self._note(job, run_job(job, reporter, began_s), began_s, "done")
+                self._note(job, run_job(job, told, began_s, stopping), began_s, "done")
             except Exception as error:
                 self._set_aside(job.footage.path, error, began_s, reporter)
+
+        if crowd > 1:
+            reporter.total(self.folder.name, sum(len(job.pipeline.nodes) for job in jobs))
+        run_side_by_side(jobs, run, size=lambda job: job.side_by_side, room=crowd, stopping=stopping)
 
     def _note(self, job: Job, finished: Finished, began_s: float, state: str) -> None:
         damage = finished.run["footage"].get("damaged_at_s")
@@ -168,10 +183,9 @@ def archive(arguments: Sequence[str]) -> int:
     with session(log_path(log_folder(config), "archive", work.folder.name)) as reporter:
         jobs = work.take_cached(reporter)
         if jobs:
-            with prefect_server(reporter.noted) as server:
+            with prefect_server(reporter.noted) as server, execution(jobs):
                 from flows.flow_many import run_archive_in_prefect
 
-                preload(due(jobs[0]))
                 server.ready()
                 run_archive_in_prefect(work, jobs, reporter, temporary_server=server.temporary)
     table = work.write_table()

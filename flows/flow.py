@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
@@ -76,12 +77,14 @@ class Ready:
         reporter: who is told.
         began_s: when the run began, by `time.perf_counter`.
         temporary_server: whether the server ends with the run.
+        stopping: set when the run is to end early; None where only its own thread is interrupted.
     """
 
     job: Job
     reporter: Reporter
     began_s: float
     temporary_server: bool = False
+    stopping: threading.Event | None = None
 
 
 _ready: ContextVar[Ready | None] = ContextVar("ready", default=None)
@@ -160,7 +163,7 @@ def _run(ready: Ready) -> Finished:
     job = ready.job
     publisher = Publisher(job)
     for again in (False, True):
-        walk = job.walk(Submission(job), ready.reporter, at_once=job.workers)
+        walk = job.walk(Submission(job), ready.reporter, at_once=job.workers, stopping=ready.stopping)
         ready.reporter.total(job.footage.name, len(job.pipeline.nodes))
         try:
             records = walk.run(tick=lambda walk=walk: publisher.progress(walk.share_done))  # type: ignore[misc]

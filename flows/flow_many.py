@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
@@ -71,9 +72,9 @@ def archive(footage: str, overrides: list[str] | None = None) -> State[None]:
     assert many.archive is not None
     work = many.archive
 
-    def run_job(job: Job, reporter: Reporter, began_s: float) -> Finished:
+    def run_job(job: Job, reporter: Reporter, began_s: float, stopping: threading.Event) -> Finished:
         # The sub-flow's own end is awaited once, with the parent's.
-        return run_in_prefect(Ready(job, reporter, began_s, many.temporary_server))
+        return run_in_prefect(Ready(job, reporter, began_s, many.temporary_server, stopping))
 
     work.run(many.jobs, many.reporter, run_job)
     work.write_table()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +31,14 @@ class Job:
         footage: the footage, opened and hashed.
         pipeline: what is to be done.
         output: the results folder.
+        crowd: how many footages are worked on at the same time.
     """
 
     config: Config
     footage: Any
     pipeline: Pipeline
     output: Path
+    crowd: int = 1
 
     @property
     def models(self) -> Mapping[str, ResolvedModel]:
@@ -48,18 +51,22 @@ class Job:
         return self.config.runtime.workers or min(cores(), MOST_WORKERS)
 
     @property
+    def side_by_side(self) -> int:
+        """Segments worked on at the same time, each in a process of its own where there are processes."""
+        segments = {node.segment.index for node in self.pipeline.nodes.values() if node.segment is not None}
+        return min(self.workers, max(1, len(segments)))
+
+    @property
     def runtime(self) -> Runtime:
         """How each stage is executed."""
         options = self.config.runtime
-        segments = {node.segment.index for node in self.pipeline.nodes.values() if node.segment is not None}
         # Footage of one segment leaves nothing else to do most of the time, so its stages may use all cores.
-        side_by_side = min(self.workers, max(1, len(segments)))
-        threads = options.threads or max(1, cores() // side_by_side)
+        threads = options.threads or max(1, cores() // min(self.workers, self.side_by_side * self.crowd))
         return Runtime(device=options.device, batch_size=options.batch_size, threads=threads)
 
-    def walk(self, start: Start, reporter: Reporter, at_once: int = 1) -> Walk:
+    def walk(self, start: Start, reporter: Reporter, at_once: int = 1, stopping: threading.Event | None = None) -> Walk:
         """A run over the pipeline, ready to begin."""
-        return Walk(self.pipeline, start, reporter, runtime=self.runtime, at_once=at_once)
+        return Walk(self.pipeline, start, reporter, runtime=self.runtime, at_once=at_once, stopping=stopping)
 
 
 def cores() -> int:

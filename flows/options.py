@@ -56,7 +56,7 @@ class RuntimeOptions(Options):
 class RunnerOptions(Options):
     """What Prefect hands the stages to, and how it retries."""
 
-    kind: Literal["threads"] = Field(default="threads", description="threads of this process")
+    kind: Literal["processes", "threads"] = Field(default="processes", description="processes, or threads of this one")
     retries: int = Field(
         default=2, ge=0, le=100, description="how often a stage is tried again after an error that can pass by itself"
     )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import logging
 import threading
 from collections.abc import Iterable
 
-log = logging.getLogger(__name__)
+from tasks.worker_process import import_ahead
 
 _LIBRARIES = {
     "sample": ("av", "cv2"),
@@ -21,21 +19,16 @@ _LIBRARIES = {
 """Stage → the heavy ones among the modules that its adapters import when they run, in that order."""
 
 
+def libraries(stages: Iterable[str]) -> list[str]:
+    """Names of the modules that these stages will import, in the order in which they will."""
+    return list(dict.fromkeys(module for stage in stages for module in _LIBRARIES.get(stage, ())))
+
+
 def preload(stages: Iterable[str]) -> threading.Thread:
     """Begin to import these stages' libraries in a thread that nobody has to wait for.
 
-    A stage that comes to its own import meanwhile waits for this one's. What cannot be imported is left for the stage
-    to complain about.
+    A stage that comes to its own import meanwhile waits for this one's.
     """
-    modules = list(dict.fromkeys(module for stage in stages for module in _LIBRARIES.get(stage, ())))
-    thread = threading.Thread(target=_import, args=(modules,), name="preload", daemon=True)
+    thread = threading.Thread(target=import_ahead, args=(libraries(stages),), name="preload", daemon=True)
     thread.start()
     return thread
-
-
-def _import(modules: list[str]) -> None:
-    for module in modules:
-        try:
-            importlib.import_module(module)
-        except Exception as error:
-            log.debug("%s cannot be imported ahead: %s", module, error)

@@ -17,13 +17,13 @@ from faceline.errors import UsageError
 from faceline.stages import STAGES
 from faceline.store import Store
 from flows import console
-from flows.analyze import due, is_cached, log_folder
+from flows.analyze import is_cached, log_folder
 from flows.config import Config, load_sweep
 from flows.console import Reporter
+from flows.execution import execution
 from flows.files import csv_text, replace_text
 from flows.job import Job, describe_models, prepare
 from flows.logfile import log_path, session
-from flows.preload import preload
 from flows.server import prefect_server
 from flows.walk import Walk, start_here
 from tasks.runner import StageOutcome
@@ -90,10 +90,9 @@ def run_jobs(jobs: Sequence[Job], reporter: Reporter) -> list[Row]:
     """Run all combinations, here if everything is cached, else as a Prefect flow."""
     if all(is_cached(job) for job in jobs):
         return [row for job in jobs for row in run_combination(job, job.walk(start_here, reporter), reporter)]
-    with prefect_server(reporter.noted) as server:
+    with prefect_server(reporter.noted) as server, execution(jobs):
         from flows.flow_many import run_sweep_in_prefect
 
-        preload(due(jobs[0]))
         server.ready()
         return run_sweep_in_prefect(jobs, reporter, temporary_server=server.temporary)
 

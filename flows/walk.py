@@ -93,14 +93,25 @@ class Walk:
         runtime: how stages are executed; its ``progress`` is replaced for each node.
         at_once: how many nodes may be under way at the same time. Prefect servers suffer from thousands of runs at
             once, and a waiting node would hold a thread.
+        stopping: ends the walk when set, as an interruption of its own thread does.
     """
 
     def __init__(
-        self, pipeline: Pipeline, start: Start, reporter: Reporter, *, runtime: Runtime, at_once: int = 1
+        self,
+        pipeline: Pipeline,
+        start: Start,
+        reporter: Reporter,
+        *,
+        runtime: Runtime,
+        at_once: int = 1,
+        stopping: threading.Event | None = None,
     ) -> None:
         self._pipeline, self._start, self._reporter = pipeline, start, reporter
         self._runtime, self._at_once = runtime, at_once
         self._stop = threading.Event()
+        self._stopping = stopping or threading.Event()
+        self._left = threading.Event()
+        self._ended: queue.SimpleQueue[tuple[str, Callable[[], StageOutcome]] | None] = queue.SimpleQueue()
         self._shares: dict[str, float] = {}
         self.outcomes: dict[str, StageOutcome] = {}
 
@@ -125,23 +136,27 @@ class Walk:
                 readers[before].append(name)
         ready = [(order[name], name) for name, count in missing.items() if not count]
         heapq.heapify(ready)
-        ended: queue.SimpleQueue[tuple[str, Callable[[], StageOutcome]]] = queue.SimpleQueue()
         running: set[str] = set()
         failure: Exception | None = None
         try:
-            while running or (ready and failure is None):
+            while (running or (ready and failure is None)) and not self._left.is_set():
+                if self._stopping.is_set():
+                    raise Stopped("the run was interrupted")
                 while ready and failure is None and len(running) < self._at_once:
                     _, name = heapq.heappop(ready)
-                    failure = self._begin(nodes[name], ended)
+                    failure = self._begin(nodes[name])
                     if failure is None:
                         running.add(name)
                 if not running:
                     continue
                 try:
-                    name, get = ended.get(timeout=TICK_S)
+                    end = self._ended.get(timeout=TICK_S)
                 except queue.Empty:
                     tick()
                     continue
+                if end is None:
+                    continue
+                name, get = end
                 running.discard(name)
                 try:
                     outcome = get()
@@ -158,13 +173,19 @@ class Walk:
         except BaseException:
             self._stop.set()
             while running:
-                running.discard(ended.get()[0])
+                end = self._ended.get()
+                running.discard(end[0] if end is not None else "")
             raise
         if failure is not None:
             raise failure
-        return [Record.of(node, self.outcomes[name]) for name, node in nodes.items()]
+        return [Record.of(node, self.outcomes[name]) for name, node in nodes.items() if name in self.outcomes]
 
-    def _begin(self, node: Node, ended: queue.SimpleQueue[tuple[str, Callable[[], StageOutcome]]]) -> Exception | None:
+    def leave(self) -> None:
+        """Have `run`, in another thread, return at once: it begins nothing more and leaves alone what is under way."""
+        self._left.set()
+        self._ended.put(None)
+
+    def _begin(self, node: Node) -> Exception | None:
         refs = {name: self.outcomes[name].ref for name in node.before}
         runtime = Runtime(
             self._runtime.device, self._runtime.batch_size, self._runtime.threads, self._progress_of(node.name)
@@ -172,7 +193,7 @@ class Walk:
         self._reporter.started(node.name)
         try:
             request = self._pipeline.request(node, refs, runtime=runtime)
-            self._start(node, request, lambda get: ended.put((node.name, get)))
+            self._start(node, request, lambda get: self._ended.put((node.name, get)))
         except Exception as error:
             self._end(node.name, None)
             return error

@@ -14,7 +14,8 @@ from prefect.client.schemas.objects import TaskRun
 from prefect.states import Completed, State
 
 from faceline.errors import FacelineError
-from tasks.runner import StageOutcome, StageRequest, run_stage
+from tasks.runner import StageOutcome, StageRequest
+from tasks.workers import WorkerLostError, performing
 
 PASSING_ERRNOS = frozenset(
     {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.EMFILE, errno.ENETDOWN, errno.ENETUNREACH, errno.ENFILE}
@@ -25,6 +26,8 @@ PASSING_ERRNOS = frozenset(
 
 def can_pass(error: BaseException | None) -> bool:
     """Whether trying again may help: a busy or unreachable resource, but no wrong input and no mistake in the code."""
+    if isinstance(error, WorkerLostError):
+        return True
     if isinstance(error, FacelineError):
         return False
     if isinstance(error, ConnectionError | TimeoutError | MemoryError):
@@ -58,7 +61,7 @@ STAGE_TASK: StageTaskOptions = {
 
 def perform(request: StageRequest) -> State[StageOutcome]:
     """Run the stage; *Completed* or *Cached*, with the reason as message and the outcome as data."""
-    outcome = run_stage(request)
+    outcome = performing.get()(request)
     message = f"{outcome.reason} ({outcome.seconds:.1f} s)"
     if outcome.state == "cached":
         return Completed(name="Cached", message=outcome.reason, data=outcome)

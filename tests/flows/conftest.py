@@ -64,7 +64,14 @@ class Line:
     def arguments(self, *overrides: str, footage: Path | None = None) -> list[str]:
         """A command line after its verb."""
         own = [f"footage={footage or self.footage()}", f"store.root={self.folder / 'artifacts'}"]
-        return [*own, f"output={self.folder / 'results'}", "gridsearch=small", "runner.retry_delay_s=0", *overrides]
+        return [
+            *own,
+            f"output={self.folder / 'results'}",
+            "gridsearch=small",
+            "runner=threads",
+            "runner.retry_delay_s=0",
+            *overrides,
+        ]
 
 
 @pytest.fixture

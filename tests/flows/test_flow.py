@@ -14,6 +14,7 @@ from flows.analyze import analyze
 from flows.archive import archive
 from flows.cli import main
 from flows.sweep import sweep
+from tasks.workers import performing
 from tests.flows.conftest import Line
 
 pytestmark = pytest.mark.prefect
@@ -147,7 +148,7 @@ def test_only_what_can_pass_is_tried_again(prefect_line: Line, error: Exception,
     assert code == (0 if tries > 1 else 1)
 
 
-def test_segments_run_side_by_side_within_the_workers(prefect_line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_segments_run_side_by_side_within_the_workers(prefect_line: Line) -> None:
     import threading
 
     from flows import walk
@@ -166,11 +167,10 @@ def test_segments_run_side_by_side_within_the_workers(prefect_line: Line, monkey
             with lock:
                 busy -= 1
 
-    import tasks.states
-
-    monkeypatch.setattr(tasks.states, "run_stage", counting)
+    token = performing.set(counting)
     prefect_line.calls.pause_s = 0.2
     assert analyze(prefect_line.arguments("sample.segment_s=5", "runtime.workers=3")) == 0
+    performing.reset(token)
     assert most == 3
 
 

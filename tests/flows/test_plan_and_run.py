@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -178,7 +179,7 @@ def test_run_json_says_what_was_run_on_what(line: Line) -> None:
     said = json.loads((line.folder / "results" / "run.json").read_text())
     assert said["footage"]["path"] == str(line.footage())
     assert said["config"]["sample"]["fps"] == 5
-    assert said["overrides"][-3:] == ["gridsearch=small", "runner.retry_delay_s=0", "sample.fps=5"]
+    assert said["overrides"][-3:] == ["runner=threads", "runner.retry_delay_s=0", "sample.fps=5"]
     first = said["stages"][0]
     assert (first["stage"], first["segment"], first["trial"]) == ("sample", 0, None)
     assert (first["state"], first["reason"]) == ("cached", "unchanged")
@@ -291,3 +292,37 @@ def test_threads_are_shared_among_what_runs_side_by_side(line: Line, monkeypatch
     assert make(line, "runtime.threads=3").runtime.threads == 3
     assert make(line).workers == 4
     assert make(line, "runtime.workers=1").workers == 1
+
+
+def test_a_walk_ends_when_it_is_told_to_stop(line: Line) -> None:
+    stopping = threading.Event()
+    begun: list[str] = []
+
+    def start(node: Any, request: Any, done: Any) -> None:
+        begun.append(node.name)
+        start_here(node, request, done)
+        stopping.set()
+
+    walk = make(line).walk(start, Quiet(), stopping=stopping)
+    with pytest.raises(Stopped):
+        walk.run()
+    assert len(begun) == 1
+
+
+def test_a_walk_that_is_left_begins_nothing_more_and_leaves_alone_what_is_under_way(line: Line) -> None:
+    begun: list[str] = []
+    first = threading.Event()
+
+    def start(node: Any, request: Any, done: Any) -> None:
+        begun.append(node.name)  # and never ends
+        first.set()
+
+    walk = make(line, "sample.segment_s=5").walk(start, Quiet(), at_once=2)
+    thread = threading.Thread(target=walk.run)
+    thread.start()
+    assert first.wait(10)
+    walk.leave()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert 1 <= len(begun) <= 2
+    assert not walk.outcomes

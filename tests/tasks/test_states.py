@@ -14,6 +14,7 @@ from faceline.errors import ArtifactError, FootageChangedError, ModelError, Usag
 from faceline.stages import STAGES
 from tasks import states
 from tasks.runner import StageOutcome
+from tasks.workers import performing
 
 REF = ArtifactRef("detect", "k" * 64, "d" * 64, "artifacts", segment=0)
 
@@ -56,10 +57,11 @@ def test_what_cannot_pass_is_not(error: BaseException | None) -> None:
     ("state", "name", "message"),
     [("cached", "Cached", "unchanged"), ("run", "Completed", "unchanged (1.5 s)")],
 )
-def test_an_outcome_becomes_a_state(monkeypatch: pytest.MonkeyPatch, state: Any, name: str, message: str) -> None:
+def test_an_outcome_becomes_a_state(state: Any, name: str, message: str) -> None:
     outcome = StageOutcome(REF, state, "unchanged", 1.5, {"faces": 3})
-    monkeypatch.setattr(states, "run_stage", lambda request: outcome)
+    token = performing.set(lambda request: outcome)
     made = states.perform(None)  # type: ignore[arg-type]
+    performing.reset(token)
     assert (made.name, made.message, made.data) == (name, message, outcome)
     assert made.is_completed()
 

@@ -1,0 +1,104 @@
+"""Where stages run: in worker processes that begin before Prefect is there, or in threads of this process.
+
+Starting Prefect keeps a core busy for seconds. Meanwhile the workers go through the pipeline on their own; what they
+have begun by then is taken over by the flow's tasks, so that Prefect shows every stage with its outcome.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+
+from flows.console import Silent
+from flows.job import Job
+from flows.pipeline import Node
+from flows.preload import libraries, preload
+from flows.walk import Done, plan
+from tasks.runner import StageOutcome, StageRequest
+from tasks.workers import Call, Workers, open_workers, performing
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def execution(jobs: Sequence[Job]) -> Iterator[None]:
+    """Within the block, stage tasks run as ``runner.kind`` says; with processes, the first job begins at once.
+
+    To be entered before Prefect is imported or waited for: both take seconds that stages can use.
+
+    Args:
+        jobs: what will be run in the block, in this order, perhaps side by side.
+    """
+    first = jobs[0]
+    if first.config.runner.kind == "threads":
+        preload(due(first))
+        yield
+        return
+    processes = min(first.workers, sum(job.side_by_side for job in jobs))
+    with open_workers(processes, first.workers, libraries(due(first))) as workers:
+        start = HeadStart(first, workers)
+        start.begin()
+        token = performing.set(start.perform)
+        try:
+            yield
+        finally:
+            performing.reset(token)
+            start.end()
+
+
+def due(job: Job) -> list[str]:
+    """Names of the stages that have something to compute."""
+    return [item.node.stage.name for item in plan(job.pipeline) if item.explanation.state != "cached"]
+
+
+class HeadStart:
+    """Goes through a job's pipeline until the first request comes from elsewhere; then those requests are run.
+
+    Args:
+        job: the job to begin with.
+        workers: where to run.
+    """
+
+    def __init__(self, job: Job, workers: Workers) -> None:
+        self._workers = workers
+        # Nothing is reported yet: whoever takes a stage over reports it.
+        self._walk = job.walk(self._begin, Silent(), at_once=job.workers)
+        self._thread = threading.Thread(target=self._go, name="head-start", daemon=True)
+        self._lock = threading.Lock()
+        self._begun: list[Call] = []
+
+    def begin(self) -> None:
+        """Start the first worker and go."""
+        self._workers.start()
+        self._thread.start()
+
+    def end(self) -> None:
+        """Begin nothing more."""
+        self._walk.leave()
+        self._thread.join()
+
+    def perform(self, request: StageRequest) -> StageOutcome:
+        """Run a request, or wait for its end where it was begun already."""
+        self.end()
+        with self._lock:
+            call = next((call for call in self._begun if call.request == request), None)
+            if call is not None:
+                self._begun.remove(call)
+        if call is None:
+            return self._workers.run(request)
+        return call.result(request.runtime.progress)
+
+    def _go(self) -> None:
+        try:
+            self._walk.run()
+        except Exception as error:
+            # It is met again, and told, by the task that takes the stage over.
+            log.debug("the head start ended: %s", error)
+
+    def _begin(self, node: Node, request: StageRequest, done: Done) -> None:
+        call = self._workers.submit(request)
+        with self._lock:
+            self._begun.append(call)
+        call.when_done(lambda: done(call.peek))

@@ -1,0 +1,144 @@
+"""A worker process: takes requests from a connection, runs each in a thread, sends back what is said and what came.
+
+It keeps the models that it has loaded, and the interpreter's lock of the process that orders the work (and starts
+Prefect meanwhile) is not in its way. It ends when its connection ends, hence also when its parent was killed.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import importlib
+import logging
+import logging.handlers
+import os
+import pickle
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from typing import Any
+
+from faceline.residents import Residents
+from faceline.threads import share_cores
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("faceline", "tasks", "flows")
+MOST_MODELS = 12
+"""Loaded models kept: twice the six networks of a run, since two stages may use one network at the same time."""
+
+REPORT_S = 0.2
+"""Least time between two reports of a stage's progress."""
+
+
+class Interrupted(BaseException):
+    """Raised inside a stage whose run was interrupted. Not an `Exception`: no stage catches it."""
+
+
+_call: contextvars.ContextVar[int | None] = contextvars.ContextVar("call", default=None)
+
+
+class _Line:
+    """The connection, for many threads."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    def send(self, call: int | None, kind: str, *content: Any) -> None:
+        with self._lock:
+            self._connection.send((call, kind, *content))
+
+
+class _Records(logging.handlers.QueueHandler):
+    """Sends log records to the process that keeps the log."""
+
+    def __init__(self, line: _Line) -> None:
+        super().__init__(line)  # type: ignore[arg-type]
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        self.queue.send(_call.get(), "log", vars(record))  # type: ignore[attr-defined]
+
+
+def serve(connection: Connection) -> None:
+    """Run requests until the connection ends."""
+    # Ctrl-C reaches all processes of a terminal; what is to stop is said by the one that orders.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    share_cores()
+    line = _Line(connection)
+    handler = _Records(line)
+    for name in PACKAGES:
+        logging.getLogger(name).setLevel(logging.INFO)
+        logging.getLogger(name).addHandler(handler)
+    residents = Residents(MOST_MODELS)
+    stops: dict[int, threading.Event] = {}
+    try:
+        while True:
+            kind, *content = connection.recv()
+            if kind == "run":
+                call, request = content
+                stops[call] = threading.Event()
+                threading.Thread(
+                    target=_run, args=(line, call, request, residents, stops[call]), name="stage", daemon=True
+                ).start()
+            elif kind == "stop":
+                if content[0] in stops:
+                    stops[content[0]].set()
+            elif kind == "import":
+                threading.Thread(target=import_ahead, args=content, name="import-ahead", daemon=True).start()
+            elif kind == "end":
+                residents.close()
+                return
+    except (EOFError, OSError):
+        # Nobody is left to hear of the stages under way; their drafts are swept up by the next run.
+        os._exit(1)
+
+
+def _run(line: _Line, call: int, request: Any, residents: Residents, stop: threading.Event) -> None:
+    from tasks.runner import run_stage
+
+    _call.set(call)
+    told_s = 0.0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal told_s
+        if stop.is_set():
+            raise Interrupted
+        now_s = time.monotonic()
+        if now_s - told_s >= REPORT_S or done >= total:
+            told_s = now_s
+            line.send(call, "progress", done, total)
+
+    try:
+        runtime = replace(request.runtime, progress=progress, residents=residents)
+        outcome = run_stage(replace(request, runtime=runtime))
+    except BaseException as error:
+        try:
+            _send_error(line, call, error)
+        except OSError:
+            os._exit(1)
+        return
+    line.send(call, "done", outcome)
+
+
+def _send_error(line: _Line, call: int, error: BaseException) -> None:
+    error.add_note("in a worker process:\n" + "".join(traceback.format_exception(error)))
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 (our own bytes: does it travel?)
+    except Exception:
+        stand_in = RuntimeError(f"{type(error).__name__}: {error}")
+        stand_in.add_note("\n".join(getattr(error, "__notes__", [])))
+        error = stand_in
+    line.send(call, "failed", error)
+
+
+def import_ahead(modules: Sequence[str]) -> None:
+    """Import what stages will need; what cannot be imported is left for the stage to complain about."""
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception as error:
+            log.debug("%s cannot be imported ahead: %s", module, error)

@@ -1,0 +1,255 @@
+"""Worker processes for stages, within one command: started when needed, kept over segments and footage.
+
+`concurrent.futures` has no way to hear how far a call is, to end it, or to run two calls in one process, which share
+its loaded libraries and models there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import multiprocessing
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from faceline.errors import FacelineError
+from tasks.runner import StageOutcome, StageRequest, run_stage
+from tasks.worker_process import serve
+
+END_S = 5.0
+"""How long idle workers are given to end by themselves."""
+
+Perform = Callable[[StageRequest], StageOutcome]
+
+performing: ContextVar[Perform] = ContextVar("performing", default=run_stage)
+"""How stage tasks run their requests: in the thread that they are called in, unless a run says otherwise."""
+
+
+class WorkerLostError(FacelineError):
+    """A worker process ended in the middle of a stage. Trying again may help."""
+
+
+def handle_record(attributes: dict[str, Any]) -> None:
+    """Log what a worker logged."""
+    record = logging.makeLogRecord(attributes)
+    logging.getLogger(record.name).handle(record)
+
+
+class Call:
+    """One request on its way through a worker."""
+
+    def __init__(self, number: int, request: StageRequest) -> None:
+        self.number, self.request = number, request
+        self._said: queue.SimpleQueue[tuple[Any, ...]] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._end: tuple[Any, ...] | None = None
+        self._when_done: list[Callable[[], None]] = []
+        self.stop: Callable[[], None] = lambda: None
+
+    def hear(self, message: tuple[Any, ...]) -> None:
+        """Take what the worker says: ``("progress", done, total)``, ``("log", record)``, or how it ended."""
+        if message[0] in ("done", "failed"):
+            with self._lock:
+                self._end, waiting = message, self._when_done
+            self._said.put(message)
+            for tell in waiting:
+                tell()
+        else:
+            self._said.put(message)
+
+    def when_done(self, tell: Callable[[], None]) -> None:
+        """Have ``tell`` called once the call has ended; at once if it has."""
+        with self._lock:
+            if self._end is None:
+                self._when_done.append(tell)
+                return
+        tell()
+
+    def peek(self) -> StageOutcome:
+        """The outcome of a call that has ended; what is said on the way is left for `result`."""
+        assert self._end is not None
+        kind, content = self._end
+        if kind == "failed":
+            raise content
+        outcome: StageOutcome = content
+        return outcome
+
+    def result(self, progress: Callable[[int, int], None]) -> StageOutcome:
+        """Wait for the outcome; progress and log records arrive in this thread, and so in its context.
+
+        What ``progress`` raises ends the stage, and is raised here once it has ended.
+        """
+        raised: BaseException | None = None
+        while True:
+            kind, *content = self._said.get()
+            if kind == "log":
+                handle_record(content[0])
+            elif kind == "progress":
+                try:
+                    progress(*content)
+                except BaseException as error:
+                    raised = raised or error
+                    self.stop()
+            elif raised is not None:
+                raise raised
+            else:
+                return self.peek()
+
+
+class Workers:
+    """Processes that run stages.
+
+    Args:
+        processes: at most so many.
+        at_once: stages under way at the same time, over all processes.
+        modules: imported by each process as soon as it starts.
+    """
+
+    def __init__(self, processes: int, at_once: int, modules: Sequence[str] = ()) -> None:
+        self._most = max(1, processes)
+        self._per_process = -(-at_once // self._most)
+        self._modules = tuple(modules)
+        self._numbers = itertools.count()
+        self._lock = threading.Condition()
+        self._workers: list[_Worker] = []
+        self._closed = False
+
+    def start(self) -> None:
+        """Start a first process now, so that it has its libraries when the first request comes."""
+        with self._lock:
+            if not self._workers:
+                self._workers.append(self._begin())
+
+    def run(self, request: StageRequest) -> StageOutcome:
+        """Run a request; its progress is reported by its own runtime.
+
+        Raises:
+            WorkerLostError: the process ended, killed or crashed.
+            BaseException: whatever the stage raises.
+        """
+        return self.submit(request).result(request.runtime.progress)
+
+    def submit(self, request: StageRequest) -> Call:
+        """Begin a request as soon as there is room; `Call.result` has to be called by somebody in the end."""
+        call = Call(next(self._numbers), request)
+        with self._lock:
+            while not self._closed:
+                worker = self._roomy()
+                if worker is not None:
+                    break
+                self._lock.wait()
+            else:
+                raise RuntimeError("the workers are closed")
+            worker.calls[call.number] = call
+        call.stop = lambda: worker.send("stop", call.number)
+        worker.send("run", call.number, request)
+        return call
+
+    def _roomy(self) -> _Worker | None:
+        """The process with the fewest stages, a new one where all are busy; None where there is no room."""
+        self._workers = [worker for worker in self._workers if not worker.lost]
+        best = min(self._workers, key=lambda worker: len(worker.calls), default=None)
+        if (best is None or best.calls) and len(self._workers) < self._most:
+            best = self._begin()
+            self._workers.append(best)
+        return best if best is not None and len(best.calls) < self._per_process else None
+
+    def _begin(self) -> _Worker:
+        return _Worker(self._modules, self._lock)
+
+    def close(self, *, now: bool = False) -> None:
+        """End all processes; with ``now`` in the middle of whatever they do."""
+        with self._lock:
+            self._closed = True
+            workers, self._workers = self._workers, []
+            self._lock.notify_all()
+        for worker in workers:
+            worker.end(now=now)
+
+
+@contextlib.contextmanager
+def open_workers(processes: int, at_once: int, modules: Sequence[str] = ()) -> Iterator[Workers]:
+    """`Workers` for the block; ended at once when it fails."""
+    workers = Workers(processes, at_once, modules)
+    try:
+        yield workers
+    except BaseException:
+        workers.close(now=True)
+        raise
+    workers.close()
+
+
+class _Worker:
+    """One process, seen from here.
+
+    Args:
+        modules: what it shall import first.
+        changed: guards ``calls`` and ``lost``, and is told of their changes.
+    """
+
+    def __init__(self, modules: Sequence[str], changed: threading.Condition) -> None:
+        self.calls: dict[int, Call] = {}
+        self.lost = False
+        self._changed = changed
+        self._sending = threading.Lock()
+        # Spawned, not forked: this process has threads, and libraries whose locks would be copied as they are.
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=serve, args=(theirs,), name="faceline-worker", daemon=True)
+        self._process.start()
+        theirs.close()
+        threading.Thread(target=self._listen, name="worker-listener", daemon=True).start()
+        if modules:
+            self.send("import", modules)
+
+    def send(self, *message: Any) -> None:
+        """Tell the process something; that it is gone is noticed by the listener."""
+        with self._sending, contextlib.suppress(OSError):
+            self._connection.send(message)
+
+    def _listen(self) -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                number, *message = self._connection.recv()
+                call = self.calls.get(number)
+                if call is not None:
+                    self._tell(call, tuple(message))
+                elif message[0] == "log":
+                    handle_record(message[1])
+        self._process.join()
+        with self._changed:
+            self.lost = True
+            lost, self.calls = self.calls, {}
+            self._changed.notify_all()
+        for call in lost.values():
+            call.hear(("failed", self._epitaph()))
+
+    def _tell(self, call: Call, message: tuple[Any, ...]) -> None:
+        if message[0] in ("done", "failed"):
+            with self._changed:
+                del self.calls[call.number]
+                self._changed.notify_all()
+        call.hear(message)
+
+    def _epitaph(self) -> WorkerLostError:
+        code = self._process.exitcode or 0
+        how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        return WorkerLostError(
+            f"a worker process {how} in the middle of a stage",
+            cure="if it happens again, lower runtime.workers or runtime.batch_size: memory may be short",
+        )
+
+    def end(self, *, now: bool) -> None:
+        """End the process."""
+        if now:
+            self._process.kill()
+        else:
+            self.send("end")
+        self._process.join(END_S)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()

@@ -1,0 +1,76 @@
+"""Models that stay loaded: lent to one at a time, kept in number, closed once."""
+
+from __future__ import annotations
+
+import pytest
+
+from faceline.residents import Residents
+
+
+class Model:
+    def __init__(self) -> None:
+        self.closed = 0
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_the_same_model_comes_back() -> None:
+    residents = Residents(2)
+    with residents.lend("a", Model) as first:
+        pass
+    with residents.lend("a", Model) as second:
+        assert second is first
+        assert first.closed == 0
+
+
+def test_two_borrowers_never_share() -> None:
+    residents = Residents(2)
+    with residents.lend("a", Model) as first, residents.lend("a", Model) as second:
+        assert first is not second
+
+
+def test_another_key_is_another_model() -> None:
+    residents = Residents(2)
+    with residents.lend(("mtcnn", 20), Model) as first:
+        pass
+    with residents.lend(("mtcnn", 40), Model) as second:
+        assert second is not first
+
+
+def test_the_one_that_rested_longest_goes_first() -> None:
+    residents = Residents(2)
+    models = []
+    for key in "abc":
+        with residents.lend(key, Model) as model:
+            models.append(model)
+    assert [model.closed for model in models] == [1, 0, 0]
+
+
+def test_none_is_kept_by_default() -> None:
+    with Residents().lend("a", Model) as model:
+        assert model.closed == 0
+    assert model.closed == 1
+
+
+def test_a_model_in_use_at_a_failure_is_not_kept() -> None:
+    residents = Residents(2)
+    with pytest.raises(ValueError), residents.lend("a", Model) as first:
+        raise ValueError
+    assert first.closed == 1
+    with residents.lend("a", Model) as second:
+        assert second is not first
+
+
+def test_closing_closes_what_rests() -> None:
+    residents = Residents(2)
+    with residents.lend("a", Model) as model:
+        pass
+    residents.close()
+    residents.close()
+    assert model.closed == 1
+
+
+def test_what_has_no_close_is_let_go() -> None:
+    with Residents().lend("a", object):
+        pass
