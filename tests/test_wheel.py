@@ -29,7 +29,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _run(unpacked: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     # Isolated from the editable install: the wheel's own packages come first, the checkout is not the working folder.
-    program = f"import sys; sys.path.insert(0, {str(unpacked)!r}); from flows.cli import main; sys.exit(main())"
+    program = f"import sys; sys.path.insert(0, {str(unpacked)!r}); from flows.cli import run; run()"
     return subprocess.run(
         [sys.executable, "-c", program, *arguments],
         cwd=unpacked, env={**os.environ, "PYTHONPATH": str(unpacked)}, capture_output=True, text=True, check=False,
@@ -46,7 +46,7 @@ def test_it_holds_the_packages_their_data_and_the_configuration(unpacked: Path) 
 
 def test_the_console_script_is_declared(unpacked: Path) -> None:
     (entry_points,) = unpacked.glob("*.dist-info/entry_points.txt")
-    assert "faceline = flows.cli:main" in entry_points.read_text()
+    assert "faceline = flows.cli:run" in entry_points.read_text()
 
 
 def test_it_finds_its_configuration_without_the_checkout(unpacked: Path) -> None:
