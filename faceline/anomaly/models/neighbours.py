@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -12,13 +12,17 @@ from faceline.anomaly.models.protocol import AnomalyModel, checked, evenly
 from faceline.stage import StageParams
 
 BATCH = 8192
-"""Rows whose neighbours are sought at once; memory is bounded by it, however many rows are scored."""
+"""Rows whose neighbours are looked at at once; memory is bounded by it, however many rows are scored."""
+
+DISTANCES_AT_ONCE = 1 << 19
+"""Distances between rows and references that are held at once: few enough for a processor's cache."""
 
 
 class LofParams(StageParams):
     """Local Outlier Factor (Breunig et al. 2000): how much sparser a window's surroundings are than its neighbours'."""
 
     name: Literal["lof"] = "lof"
+    seeded: ClassVar[bool] = False
     n_neighbors: int = Field(30, ge=1, le=1000, description="neighbours that define the surroundings")
     max_rows: int = Field(
         3000, ge=50, le=50_000, description="windows among which neighbours are sought, evenly spaced"
@@ -26,7 +30,7 @@ class LofParams(StageParams):
 
     def build(self, seed: int) -> AnomalyModel:
         """An unfitted model."""
-        del seed  # nothing random in it
+        del seed
         return _Lof(self)
 
 
@@ -34,6 +38,7 @@ class KnnParams(StageParams):
     """Distance to the nearest neighbours (Ramaswamy, Rastogi & Shim 2000): how far the most similar windows are."""
 
     name: Literal["knn"] = "knn"
+    seeded: ClassVar[bool] = False
     n_neighbors: int = Field(
         30,
         ge=1,
@@ -52,7 +57,7 @@ class KnnParams(StageParams):
 
     def build(self, seed: int) -> AnomalyModel:
         """An unfitted model."""
-        del seed  # nothing random in it
+        del seed
         return _Knn(self)
 
 
@@ -67,15 +72,11 @@ class _References:
     """
 
     def __init__(self, x: np.ndarray, max_rows: int, k: int) -> None:
-        from sklearn.neighbors import NearestNeighbors
-
         x = x[evenly(len(x), max_rows)]
         self._centre = x.mean(axis=0)
         self.x = x - self._centre
         self.k = min(k, len(x) - 1)
-        if self.k:
-            algorithm = "kd_tree" if x.shape[1] <= 8 else "brute"
-            self._index = NearestNeighbors(n_neighbors=self.k + 1, algorithm=algorithm).fit(self.x)
+        self._tree = _tree(self.x, self.k + 1) if self.k and x.shape[1] <= 8 else None
 
     def centred(self, x: np.ndarray) -> np.ndarray:
         """Other rows [n, d], shifted as the references are."""
@@ -83,11 +84,46 @@ class _References:
 
     def nearest(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Distances and positions [n, k] of the nearest references of centred rows, without the row itself."""
-        distance, neighbour = self._index.kneighbors(x)
+        distance, neighbour = _nearest(self.x, x, self.k + 1) if self._tree is None else self._tree.kneighbors(x)
         # The brute-force distance of a row to itself is rounding, not 0.
         itself = distance[:, 0] <= 1e-6 * (1.0 + np.sqrt((x**2).sum(axis=1)))
         columns = np.arange(self.k) + itself[:, None]
         return np.take_along_axis(distance, columns, axis=1), np.take_along_axis(neighbour, columns, axis=1)
+
+
+def _tree(x: np.ndarray, k: int) -> Any:
+    """For few columns: scikit-learn's k-d tree, which takes a second to import and then looks at few rows."""
+    from sklearn.neighbors import NearestNeighbors
+
+    return NearestNeighbors(n_neighbors=k, algorithm="kd_tree").fit(x)
+
+
+def _nearest(references: np.ndarray, x: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Distances and positions [n, k] of the k ≤ m nearest of the references [m, d], the nearest first.
+
+    All distances are taken, in one matrix product a batch. Of each batch only those count that are not farther than
+    the k-th smallest of the minima over groups of references: at least k are that near, and few more.
+    """
+    squares = (references**2).sum(axis=1)
+    distance, neighbour = np.empty((len(x), k)), np.empty((len(x), k), dtype=np.int64)
+    groups = min(len(references), 4 * k)
+    per_group = len(references) // groups
+    step = max(1, DISTANCES_AT_ONCE // len(references))
+    for i in range(0, len(x), step):
+        part = x[i : i + step]
+        square = squares - 2.0 * (part @ references.T)
+        minima = square[:, : per_group * groups].reshape(len(part), per_group, groups).min(axis=1)
+        limit = np.partition(minima, k - 1, axis=1)[:, k - 1]
+        near = np.flatnonzero(square <= limit[:, None])
+        row, column = np.divmod(near, len(references))
+        value = square.ravel()[near]
+        order = np.lexsort((value, row))
+        count = np.bincount(row, minlength=len(part))
+        chosen = order[(np.cumsum(count) - count)[:, None] + np.arange(k)]
+        neighbour[i : i + step] = column[chosen]
+        own = (part**2).sum(axis=1)
+        distance[i : i + step] = np.sqrt(np.maximum(value[chosen] + own[:, None], 0.0))
+    return distance, neighbour
 
 
 def _batches(n: int) -> Iterator[slice]:
