@@ -14,8 +14,8 @@ from faceline.stage import StageParams
 BATCH = 8192
 """Rows whose neighbours are looked at at once; memory is bounded by it, however many rows are scored."""
 
-DISTANCES_AT_ONCE = 1 << 19
-"""Distances between rows and references that are held at once: few enough for a processor's cache."""
+TILE = 256
+"""Rows, and references, between which distances are taken at once, as in scikit-learn's brute-force search."""
 
 
 class LofParams(StageParams):
@@ -104,14 +104,22 @@ def _nearest(references: np.ndarray, x: np.ndarray, k: int) -> tuple[np.ndarray,
     All distances are taken, in one matrix product a batch. Of each batch only those count that are not farther than
     the k-th smallest of the minima over groups of references: at least k are that near, and few more.
     """
-    squares = (references**2).sum(axis=1)
+    # Of its own: NumPy multiplies an array with itself by another routine, which rounds otherwise.
+    references = references.copy()
+    squares = _squares(references)
     distance, neighbour = np.empty((len(x), k)), np.empty((len(x), k), dtype=np.int64)
     groups = min(len(references), 4 * k)
     per_group = len(references) // groups
-    step = max(1, DISTANCES_AT_ONCE // len(references))
-    for i in range(0, len(x), step):
-        part = x[i : i + step]
-        square = squares - 2.0 * (part @ references.T)
+    for i in range(0, len(x), TILE):
+        part = x[i : i + TILE]
+        # In tiles and in this order: rounding then is that of scikit-learn, and with it the order of rows that are
+        # equally far but for the last digits.
+        square = np.empty((len(part), len(references)))
+        for j in range(0, len(references), TILE):
+            square[:, j : j + TILE] = part @ references[j : j + TILE].T
+        square *= -2.0
+        square += _squares(part)[:, None]
+        square += squares
         minima = square[:, : per_group * groups].reshape(len(part), per_group, groups).min(axis=1)
         limit = np.partition(minima, k - 1, axis=1)[:, k - 1]
         near = np.flatnonzero(square <= limit[:, None])
@@ -120,10 +128,14 @@ def _nearest(references: np.ndarray, x: np.ndarray, k: int) -> tuple[np.ndarray,
         order = np.lexsort((value, row))
         count = np.bincount(row, minlength=len(part))
         chosen = order[(np.cumsum(count) - count)[:, None] + np.arange(k)]
-        neighbour[i : i + step] = column[chosen]
-        own = (part**2).sum(axis=1)
-        distance[i : i + step] = np.sqrt(np.maximum(value[chosen] + own[:, None], 0.0))
+        neighbour[i : i + TILE] = column[chosen]
+        distance[i : i + TILE] = np.sqrt(np.maximum(value[chosen], 0.0))
     return distance, neighbour
+
+
+def _squares(x: np.ndarray) -> np.ndarray:
+    """Squared lengths float64 [n] of rows, each by BLAS."""
+    return np.matmul(x[:, None, :], x[:, :, None])[:, 0, 0]
 
 
 def _batches(n: int) -> Iterator[slice]:
