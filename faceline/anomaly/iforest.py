@@ -83,8 +83,8 @@ class Forest:
             threshold[:, block] = at.reshape(trees, count)
             length[:, block] = (level + rest.take(rows_in)).reshape(trees, count)
             goes_on = split.take(cell)
-            right = value > at.take(cell)
-            left, right = np.flatnonzero(goes_on & ~right), np.flatnonzero(goes_on & right)
+            above = value > at.take(cell)
+            left, right = np.flatnonzero(goes_on & ~above), np.flatnonzero(goes_on & above)
             # First all that go left, then all that go right: those of one node stay together.
             row = row.take(np.concatenate([left, right]))
             cell = np.concatenate([2 * cell.take(left), 2 * cell.take(right) + 1])
