@@ -29,10 +29,17 @@ class Baseline:
         nothing) from turning every ordinary movement into a departure; up to 10 % of anomalies on a side cannot
         touch it.
         """
-        with np.errstate(all="ignore"):
-            centre = np.nanmedian(x, axis=0)
-            mad = MAD_TO_SIGMA * np.nanmedian(np.abs(x - centre), axis=0)
-            low, high = np.nanquantile(x, [0.1, 0.9], axis=0)
+        if np.isfinite(x).all():
+            # The same numbers, without NumPy's one call per column.
+            columns = np.ascontiguousarray(np.transpose(x))
+            centre = np.median(columns, axis=1)
+            mad = MAD_TO_SIGMA * np.median(np.abs(columns - centre[:, None]), axis=1, overwrite_input=True)
+            low, high = np.quantile(columns, [0.1, 0.9], axis=1)
+        else:
+            with np.errstate(all="ignore"):
+                centre = np.nanmedian(x, axis=0)
+                mad = MAD_TO_SIGMA * np.nanmedian(np.abs(x - centre), axis=0)
+                low, high = np.nanquantile(x, [0.1, 0.9], axis=0)
         return cls(centre, np.maximum(np.maximum(mad, 0.5 * (high - low) / 2.563), floor))
 
     def standardise(self, x: np.ndarray, limit: float = LIMIT) -> np.ndarray:

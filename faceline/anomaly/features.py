@@ -167,6 +167,7 @@ def window_table(
     tables, used = [], []
     for i, block in enumerate(blocks):
         wide_s = max(window_s, 2.0 * block.interval_s)
+        moving = block.name == "dynamics"
         stats = window_stats(
             block.x,
             block.present,
@@ -175,8 +176,8 @@ def window_table(
             window_s=wide_s,
             interval_s=block.interval_s,
             min_coverage=min_coverage,
+            movement=moving,
         )
-        moving = block.name == "dynamics"
         table = np.concatenate([np.log1p(stats.deviation), np.log1p(stats.speed)], axis=1) if moving else stats.mean
         table[~rows.usable] = np.nan
         if baseline is None:

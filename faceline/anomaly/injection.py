@@ -41,18 +41,18 @@ class Planted:
 def plan_anomalies(rows: PersonRows, seed: int, at_most: int = 24) -> list[Planted]:
     """Choose when to plant: far apart, on usable rows, in the same way for every trial of the person."""
     rng = np.random.default_rng([seed, rows.person])
-    usable = np.flatnonzero(rows.usable)
+    usable, time_s = np.flatnonzero(rows.usable).tolist(), rows.time_s.tolist()
     budget_s = SHARE * len(usable) * rows.interval_s
     planted: list[Planted] = []
     for _ in range(20 * at_most):
-        length_s = float(np.exp(rng.uniform(np.log(0.4), np.log(2.0))))
-        row = int(rng.choice(usable)) if len(usable) else -1
-        if row < 0 or len(planted) >= at_most:
+        if not usable or len(planted) >= at_most:
             break
-        apart = all(abs(rows.time_s[row] - p.centre_s) > 2.0 + (length_s + p.length_s) / 2 for p in planted)
+        length_s = float(np.exp(rng.uniform(np.log(0.4), np.log(2.0))))
+        row = usable[int(rng.integers(len(usable)))]
+        apart = all(abs(time_s[row] - p.centre_s) > 2.0 + (length_s + p.length_s) / 2 for p in planted)
         if length_s <= budget_s and apart:
             budget_s -= length_s
-            planted.append(Planted(row, float(rows.time_s[row]), length_s, "amplify" if len(planted) % 2 else "burst"))
+            planted.append(Planted(row, time_s[row], length_s, "amplify" if len(planted) % 2 else "burst"))
     return sorted(planted, key=lambda p: p.row)
 
 
@@ -62,23 +62,28 @@ def plant(blocks: Sequence[Block], rows: PersonRows, planted: Sequence[Planted],
     Bursts are 3 to 6 baseline units on one to three channels of each block (a quarter of the channels at most, so
     that a large block is not moved as a whole); amplification multiplies by 2 to 3.5.
     """
+    touched, envelopes = zip(*(_envelope(rows, p) for p in planted), strict=True) if planted else ((), ())
     out = []
     for b, block in enumerate(blocks):
         x = block.x.copy()
-        for k, p in enumerate(planted):
+        for k, (p, at, envelope) in enumerate(zip(planted, touched, envelopes, strict=True)):
             rng = np.random.default_rng([seed, rows.person, k, b])
-            phase = (rows.time_s - p.centre_s) / p.length_s
-            touched = (np.abs(phase) <= 0.5) & (rows.stretch == rows.stretch[p.row])
-            envelope = np.where(touched, 0.5 + 0.5 * np.cos(2 * np.pi * phase), 0.0)[:, None]
             if p.kind == "burst":
                 channels = rng.choice(x.shape[1], size=min(3, max(1, x.shape[1] // 4)), replace=False)
                 shift = np.zeros(x.shape[1])
                 shift[channels] = rng.uniform(3.0, 6.0, len(channels)) * rng.choice([-1.0, 1.0], len(channels))
-                x = x + envelope * shift
+                x[at] += envelope * shift
             else:
-                x = x * (1.0 + envelope * rng.uniform(1.0, 2.5))
+                x[at] *= 1.0 + envelope * rng.uniform(1.0, 2.5)
         out.append(replace(block, x=x))
     return out
+
+
+def _envelope(rows: PersonRows, planted: Planted) -> tuple[np.ndarray, np.ndarray]:
+    """Positions int64 [m] of the rows that a planted anomaly touches, and how strongly, float64 [m, 1] in 0..1."""
+    phase = (rows.time_s - planted.centre_s) / planted.length_s
+    touched = np.flatnonzero((np.abs(phase) <= 0.5) & (rows.stretch == rows.stretch[planted.row]))
+    return touched, (0.5 + 0.5 * np.cos(2 * np.pi * phase[touched]))[:, None]
 
 
 def clear_rows(rows: PersonRows, planted: Sequence[Planted]) -> np.ndarray:

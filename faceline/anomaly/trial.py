@@ -192,9 +192,11 @@ def score_person(inputs: Inputs, rows: PersonRows, params: TrialParams) -> Perso
         return PersonScores.none(rows, "too few covered windows", blocks)
     score = np.full(len(rows), np.nan)
     score[known] = judge.score(judge.fit(x, known), x, np.flatnonzero(known))
+    # Where nothing is drawn at random, another seed gives the same.
+    reseeded = judge.reseeded() if params.model.seeded else score
     return PersonScores(
         robust_z(score),
-        robust_z(judge.reseeded()),
+        robust_z(reseeded),
         robust_z(judge.halved()),
         "ok",
         blocks,

@@ -17,7 +17,10 @@ EDGE_S = 1e-6
 
 @dataclass(frozen=True)
 class WindowStats:
-    """`mean`, `deviation`, `speed` float64 [n, d] (NaN where uncovered), `coverage` float64 [n] in 0..1."""
+    """`mean`, `deviation`, `speed` float64 [n, d] (NaN where uncovered), `coverage` float64 [n] in 0..1.
+
+    `deviation` and `speed` are empty, [n, 0], where they were not asked for.
+    """
 
     mean: np.ndarray
     deviation: np.ndarray
@@ -34,6 +37,7 @@ def window_stats(
     window_s: float,
     interval_s: float,
     min_coverage: float,
+    movement: bool = True,
 ) -> WindowStats:
     """Mean, standard deviation and speed of each feature in the window around each row.
 
@@ -45,27 +49,25 @@ def window_stats(
         window_s: length of the window; half of it lies on either side of the row.
         interval_s: time that one present row stands for (the spacing of this feature set's samples).
         min_coverage: the least share of the window that present rows must cover.
+        movement: whether deviation and speed are wanted, which take most of the time.
 
     The deviation of a single row is 0; the speed is the mean of |Δx| / Δt over neighbouring present rows of the
     window (units per second), 0 where there is no pair.
     """
-    n, d = x.shape
     values = np.where(present[:, None], x, 0.0)
     first, stop = window_bounds(time_s, stretch, window_s)
     count = _over(present.astype(np.float64)[:, None], first, stop)[:, 0]
     coverage = np.minimum(count * interval_s / window_s, 1.0)
+    covered = ((coverage >= min_coverage - 1e-9) & (count > 0))[:, None]
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = _over(values, first, stop) / count[:, None]
-        variance = _over(values**2, first, stop) / count[:, None] - mean**2
-    speed = _speed(values, present, time_s, stretch, first, stop)
-    covered = (coverage >= min_coverage - 1e-9) & (count > 0)
-    blank = np.full((n, d), np.nan)
-    return WindowStats(
-        np.where(covered[:, None], mean, blank),
-        np.where(covered[:, None], np.sqrt(np.maximum(variance, 0.0)), blank),
-        np.where(covered[:, None], speed, blank),
-        coverage,
-    )
+    deviation = speed = np.empty((len(x), 0))
+    if movement:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            variance = _over(values**2, first, stop) / count[:, None] - mean**2
+        deviation = np.where(covered, np.sqrt(np.maximum(variance, 0.0)), np.nan)
+        speed = np.where(covered, _speed(values, present, time_s, stretch, first, stop), np.nan)
+    return WindowStats(np.where(covered, mean, np.nan), deviation, speed, coverage)
 
 
 def window_bounds(time_s: np.ndarray, stretch: np.ndarray, window_s: float) -> tuple[np.ndarray, np.ndarray]:

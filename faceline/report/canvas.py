@@ -39,7 +39,7 @@ def figure_of(rows: int, height_in: float) -> tuple[Figure, list[Axes]]:
     return figure, list(grid[:, 0])
 
 
-def time_axis(axes: Axes, span: tuple[float, float], *, labelled: bool = True) -> None:
+def time_axis(axes: Axes, span: tuple[float, float]) -> None:
     """Make an axis one of time in the footage."""
     start_s, end_s = span
     ticks = series.time_ticks(start_s, end_s, most=12)
@@ -47,8 +47,7 @@ def time_axis(axes: Axes, span: tuple[float, float], *, labelled: bool = True) -
     axes.set_xticks(ticks, [series.tick_label(tick, step_s) for tick in ticks])
     pad_s = max((end_s - start_s) * 0.005, 1e-3)
     axes.set_xlim(start_s - pad_s, end_s + pad_s)
-    if labelled:
-        axes.set_xlabel("time in the footage (mm:ss)", fontsize=9)
+    axes.set_xlabel("time in the footage (mm:ss)", fontsize=9)
 
 
 def title(axes: Axes, words: str) -> None:

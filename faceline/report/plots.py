@@ -195,8 +195,7 @@ class _PersonFrame:
                 words_in(axes, "missing")
         if not strips:
             words_in(rows[0], "There are none.")
-        for axes in rows:
-            time_axis(axes, self.span, labelled=axes is rows[-1])
+        time_axis(rows[-1], self.span)  # The strips share it.
         return figure
 
     def _line(self, axes: Axes, values: np.ndarray, colour: str, fill: bool = False) -> None:

@@ -224,6 +224,18 @@ def test_a_touched_or_newly_commented_file_is_still_the_same_code(write: Write, 
     assert index.digests(["pkg.a"]) == before
 
 
+def test_a_data_file_that_comes_later_counts_and_an_unchanged_package_is_walked_once(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = write(sub__in__m="x = 1")
+    before = index.digests(["pkg.sub.m"])
+    (tmp_path / "pkg/sub/table.csv").write_text("1")
+    after = index.digests(["pkg.sub.m"])
+    assert set(after) - set(before) == {"pkg.sub/table.csv"}
+    monkeypatch.setattr(index, "_walk", lambda *given: pytest.fail("walked again"))
+    assert index.digests(["pkg.sub.m"]) == after
+
+
 def test_an_unchanged_file_is_read_once(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = write(a="x = 1")
     before = index.digests(["pkg.a"])

@@ -2,7 +2,8 @@
 
 Scikit-learn's scores fall with abnormality; the sign is turned in the model, once, and a test holds it for every one.
 A further model is a parameter class in a module of this package, named in `AnyModelParams`; nothing else knows them by
-name. Models see complete rows only: a NaN is refused, never filled in.
+name. It says whether its model draws anything at random (`seeded`). Models see complete rows only: a NaN is refused,
+never filled in.
 
 Most models take each row by itself. A `SequenceModel` looks at runs of rows, and `fit` and `score` take the rows'
 times and breaks beside them; who fits models asks whether one is such a model (`faceline.anomaly.judge`).

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -16,6 +16,7 @@ class LstmAeParams(StageParams):
     """LSTM autoencoder (Malhotra et al. 2016): what a small network that has to remember a course cannot retell."""
 
     name: Literal["lstm_ae"] = "lstm_ae"
+    seeded: ClassVar[bool] = True
     length: int = Field(
         8, ge=2, le=32, description="windows that make a course, spaced as those that the model is fitted on"
     )

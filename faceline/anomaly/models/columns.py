@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -15,6 +15,7 @@ class DeviationParams(StageParams):
     """Root mean square of the robust z-scores: the plain yardstick that the others have to beat."""
 
     name: Literal["deviation"] = "deviation"
+    seeded: ClassVar[bool] = False
 
     def build(self, seed: int) -> AnomalyModel:
         """An unfitted model."""
@@ -26,13 +27,14 @@ class EcodParams(StageParams):
     """Empirical tail probabilities (ECOD; Li et al. 2022): how far out in the tail of each feature a window lies."""
 
     name: Literal["ecod"] = "ecod"
+    seeded: ClassVar[bool] = False
     max_rows: int = Field(
         10_000, ge=50, le=100_000, description="windows that the distributions are taken from, evenly spaced"
     )
 
     def build(self, seed: int) -> AnomalyModel:
         """An unfitted model."""
-        del seed  # nothing random in it
+        del seed
         return _Ecod(self)
 
 

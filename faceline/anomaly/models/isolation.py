@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -15,6 +15,7 @@ class IForestParams(StageParams):
     """Isolation Forest (Liu, Ting & Zhou 2008): how few random splits set a window apart."""
 
     name: Literal["iforest"] = "iforest"
+    seeded: ClassVar[bool] = True
     n_estimators: int = Field(200, ge=10, le=2000, description="number of trees")
     max_samples: int = Field(256, ge=8, le=100_000, description="rows that each tree sees, at most")
     max_features: float = Field(1.0, gt=0, le=1, description="share of the features that each tree sees")

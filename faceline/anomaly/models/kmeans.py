@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -15,6 +15,7 @@ class KMeansADParams(StageParams):
     """k-means over subsequences (Yairi et al. 2001): how far from all usual courses what a face does here is."""
 
     name: Literal["kmeansad"] = "kmeansad"
+    seeded: ClassVar[bool] = True
     n_clusters: int = Field(8, ge=1, le=200, description="number of usual courses")
     length: int = Field(
         4, ge=1, le=32, description="windows that make a course, spaced as those that the model is fitted on"

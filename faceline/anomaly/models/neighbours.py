@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -19,6 +19,7 @@ class LofParams(StageParams):
     """Local Outlier Factor (Breunig et al. 2000): how much sparser a window's surroundings are than its neighbours'."""
 
     name: Literal["lof"] = "lof"
+    seeded: ClassVar[bool] = False
     n_neighbors: int = Field(30, ge=1, le=1000, description="neighbours that define the surroundings")
     max_rows: int = Field(
         3000, ge=50, le=50_000, description="windows among which neighbours are sought, evenly spaced"
@@ -34,6 +35,7 @@ class KnnParams(StageParams):
     """Distance to the nearest neighbours (Ramaswamy, Rastogi & Shim 2000): how far the most similar windows are."""
 
     name: Literal["knn"] = "knn"
+    seeded: ClassVar[bool] = False
     n_neighbors: int = Field(
         30,
         ge=1,

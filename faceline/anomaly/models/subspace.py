@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -22,6 +22,7 @@ class PcaParams(StageParams):
     """Principal components (Shyu et al. 2003; Jolliffe 2002, 10.1): what a few usual directions cannot rebuild."""
 
     name: Literal["pca"] = "pca"
+    seeded: ClassVar[bool] = False
     explained: float = Field(
         0.5,
         gt=0,
@@ -40,7 +41,7 @@ class PcaParams(StageParams):
 
     def build(self, seed: int) -> AnomalyModel:
         """An unfitted model."""
-        del seed  # nothing random in it
+        del seed
         return _Pca(self)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
@@ -18,6 +18,7 @@ class OcsvmParams(StageParams):
     """One-class SVM with an RBF kernel (Schölkopf et al. 2001): how far outside the usual region a window lies."""
 
     name: Literal["ocsvm"] = "ocsvm"
+    seeded: ClassVar[bool] = False
     nu: float = Field(0.5, gt=0, le=1, description="upper bound on the share of windows outside the region")
     gamma: float = Field(
         0.2, gt=0, le=100, description="kernel width, times 1 / (features × variance) (scikit-learn's 'scale')"
@@ -32,7 +33,7 @@ class OcsvmParams(StageParams):
 
     def build(self, seed: int) -> AnomalyModel:
         """An unfitted model."""
-        del seed  # the solver is deterministic
+        del seed
         return _Ocsvm(self)
 
 

@@ -33,6 +33,15 @@ def test_a_feature_that_is_still_most_of_the_time_is_not_measured_by_its_stillne
     assert np.abs(Baseline.of(x, 1e-6).standardise(x)).max() < 6
 
 
+@pytest.mark.parametrize("rows", [2, 5, 400, 401])
+def test_is_the_same_for_a_column_whatever_another_one_lacks(rows):
+    x = np.random.default_rng(rows).normal(size=(rows, 3)).round(1)
+    lacking = np.column_stack([x, np.where(np.arange(rows) == 0, np.nan, 1.0)])
+    whole, part = Baseline.of(x), Baseline.of(lacking)
+    np.testing.assert_array_equal(whole.centre, part.centre[:3])
+    np.testing.assert_array_equal(whole.scale, part.scale[:3])
+
+
 def test_missing_stays_missing_and_outliers_are_limited():
     z = Baseline.of(np.arange(10.0)[:, None]).standardise(np.array([[np.nan], [1e9], [-1e9]]))
     assert np.isnan(z[0, 0]) and list(z[1:, 0]) == [12.0, -12.0]
