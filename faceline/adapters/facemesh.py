@@ -99,16 +99,14 @@ node {
 """
 """MediaPipe's ``FaceLandmarkCpu`` less what a picture of the network's own size does without: resampling it (its
 `ImageToTensorCalculator` warps even where nothing moves, 0.3 ms of a face's 4.4), and projecting the landmarks from it.
-Without the projection's rounding the mesh differs by at most 3e-6 px of the picture. The calling thread runs it, so that a face neither waits for another thread nor wakes one.
-"""
+Without the projection's rounding the mesh differs by at most 3e-6 px of the picture. The calling thread runs it, so
+that a face neither waits for another thread nor wakes one."""
 
-_LANDMARK = np.dtype(
-    [("begin", "u1", 2), ("x_tag", "u1"), ("x", "<f4"), ("y_tag", "u1"), ("y", "<f4"), ("z_tag", "u1"), ("z", "<f4")]
-)
+_LANDMARK = np.dtype({"names": ["x", "y", "z"], "formats": ["<f4"] * 3, "offsets": [3, 8, 13], "itemsize": 17})
 """One entry of a serialised ``NormalizedLandmarkList``. Read as bytes, a face takes 0.02 ms; field by field, 0.5 ms."""
 
-_LANDMARK_TAGS = {"begin": (0x0A, 15), "x_tag": 0x0D, "y_tag": 0x15, "z_tag": 0x1D}
-"""Field 1 of the list, 15 bytes long; within it fields 1 to 3, four bytes each."""
+_TAG_PLACES, _TAGS = [0, 1, 2, 7, 12], np.array([0x0A, 15, 0x0D, 0x15, 0x1D], dtype=np.uint8)
+"""What stands between the numbers: field 1 of the list, 15 bytes long; within it fields 1 to 3, four bytes each."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +204,9 @@ class FaceMesh:
             return None
         corners = np.array([(0.0, 0.0), (_INPUT_PX, 0.0), (0.0, _INPUT_PX)])
         matrix = fit_similarity(square, corners)
-        found = self._graph.landmarks(warp(rgb, matrix, _INPUT_PX))
+        # Unblurred, as the network's own graph samples its picture: on an interview and a talking head (210 faces) the
+        # mesh lies as near to the one after three passes as with a blur, and the noise of the eye opening is 7 % less.
+        found = self._graph.landmarks(warp(rgb, matrix, _INPUT_PX, smooth=False))
         if found is None:
             return None
         mesh = found.astype(np.float64) * _INPUT_PX
@@ -286,9 +286,11 @@ class _Graph:
 
         # The graph's text names the options of these calculators.
         from mediapipe.calculators.core import split_vector_calculator_pb2  # noqa: F401
-        from mediapipe.calculators.tensor import inference_calculator_pb2  # noqa: F401
-        from mediapipe.calculators.tensor import tensor_converter_calculator_pb2  # noqa: F401
-        from mediapipe.calculators.tensor import tensors_to_floats_calculator_pb2  # noqa: F401
+        from mediapipe.calculators.tensor import (
+            inference_calculator_pb2,  # noqa: F401
+            tensor_converter_calculator_pb2,  # noqa: F401
+            tensors_to_floats_calculator_pb2,  # noqa: F401
+        )
         from mediapipe.calculators.util import thresholding_calculator_pb2  # noqa: F401
         from mediapipe.framework import calculator_pb2
         from mediapipe.python import CalculatorGraph, packet_creator
@@ -326,8 +328,9 @@ class _Graph:
 def _read_landmarks(message: bytes) -> np.ndarray:
     """x, y, z, float32 [n, 3], of a serialised ``NormalizedLandmarkList``."""
     if len(message) % _LANDMARK.itemsize == 0:
-        entries = np.frombuffer(message, dtype=_LANDMARK)
-        if all((entries[name] == value).all() for name, value in _LANDMARK_TAGS.items()):
+        tags = np.frombuffer(message, dtype=np.uint8).reshape(-1, _LANDMARK.itemsize)[:, _TAG_PLACES]
+        if (tags == _TAGS).all():
+            entries = np.frombuffer(message, dtype=_LANDMARK)
             return np.stack([entries["x"], entries["y"], entries["z"]], axis=1)
     # Written otherwise than by MediaPipe 0.10.21, with further fields for instance.
     from mediapipe.framework.formats.landmark_pb2 import NormalizedLandmarkList
