@@ -107,7 +107,7 @@ def scale_of(matrix: np.ndarray) -> float:
     return math.sqrt(abs(a * d - b * c))
 
 
-def warp(rgb: np.ndarray, matrix: np.ndarray, size_px: int = CROP_SIZE_PX, *, smooth: bool = True) -> np.ndarray:
+def warp(rgb: np.ndarray, matrix: np.ndarray, size_px: int = CROP_SIZE_PX) -> np.ndarray:
     """Resample the square that ``matrix`` describes, without aliasing when the face is larger than the crop.
 
     ``cv2.warpAffine`` samples points, so detail finer than the crop's pixels would fold back as false texture. Here
@@ -119,8 +119,6 @@ def warp(rgb: np.ndarray, matrix: np.ndarray, size_px: int = CROP_SIZE_PX, *, sm
         rgb: uint8 [H, W, 3] or [H, W]; any colour order, which is kept.
         matrix: float64 [2, 3] similarity, frame px → crop px.
         size_px: side of the crop.
-        smooth: False leaves the blur out and averages over blocks of the nearest whole factor instead, so that a
-            factor between 0.75 and 1.5 is left: half the time, a little coarser.
 
     Returns:
         uint8 [size_px, size_px(, 3)]; beyond the frame's edge the edge is repeated.
@@ -129,7 +127,7 @@ def warp(rgb: np.ndarray, matrix: np.ndarray, size_px: int = CROP_SIZE_PX, *, sm
 
     height, width = rgb.shape[:2]
     shrink = 1.0 / max(scale_of(matrix), 1e-9)
-    block = max(1, int(shrink / 1.5 if smooth else shrink + 0.5))
+    block = max(1, int(shrink / 1.5))
     margin = 2 * block + 4
     corners = transform(invert(matrix), [(0, 0), (size_px, 0), (0, size_px), (size_px, size_px)])
     low, high = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
@@ -146,7 +144,7 @@ def warp(rgb: np.ndarray, matrix: np.ndarray, size_px: int = CROP_SIZE_PX, *, sm
         fx, fy = part.shape[1] / columns, part.shape[0] / rows
         part = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
     rest = shrink / block
-    if smooth and rest > 1.05:
+    if rest > 1.05:
         # A Gaussian of the pixel's own width (σ 0.5) has to become one of `rest` pixels: variances add. What lies
         # beyond 2.5 σ moves an eight-bit pixel by 2 at most, and 2 in 100 at all, but takes its share of the time.
         sigma = 0.5 * math.sqrt(rest * rest - 1)

@@ -138,16 +138,6 @@ def test_a_fine_checkerboard_does_not_alias(period: int, shrink: float) -> None:
     assert crop[20:140, 20:140].mean() == pytest.approx(127.5, abs=2)
 
 
-@pytest.mark.parametrize("shrink", [0.8, 1.4, 1.6, 2.4, 2.6, 5.3])
-def test_without_the_blur_a_crop_is_taken_from_the_same_place(shrink: float) -> None:
-    y, x = np.mgrid[0:1000, 0:1000]
-    waves = 128 + 60 * np.sin(x / (5 * shrink)) + 60 * np.cos(y / (6 * shrink))
-    rgb = np.repeat(np.round(waves).astype(np.uint8)[..., None], 3, axis=2)
-    matrix = similarity(1 / shrink, 12.0, (-10.0, 3.0))
-    smooth, plain = warp(rgb, matrix).astype(int), warp(rgb, matrix, smooth=False).astype(int)
-    assert np.abs(smooth - plain).max() < 8 and np.abs(smooth - plain).mean() < 2
-
-
 def test_the_frames_edge_is_repeated_beyond_it() -> None:
     rgb = np.full((100, 100, 3), 200, np.uint8)
     rgb[:, :50] = 20
