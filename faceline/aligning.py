@@ -22,15 +22,14 @@ from faceline.cropping import (
     CROP_SIZE_PX,
     encode_jpeg,
     fer_crop,
-    fer_gray,
     matrix_from_mesh,
     matrix_from_points,
     scale_of,
     warp,
 )
 from faceline.errors import FootageError
-from faceline.pose import fit_heads, yaw_from_points
-from faceline.quality import crop_statistics, quality
+from faceline.pose import yaw_from_points
+from faceline.quality import CropStatistics, crop_statistics
 from faceline.stage import StageParams
 
 _OUTER_EYE_CORNERS = (33, 263)
@@ -73,11 +72,10 @@ class AlignedFace:
         state: ``ok``; ``no_mesh`` (crop by the detector's five points only); ``no_face`` (a box put between two
             detections in which no face is found); ``too_small``; ``outside`` (of the frame).
         landmarks: float32 [478, 3], frame px.
-        angles_deg: yaw, pitch, roll; see `faceline.pose`.
-        sharpness, luma_mean, contrast: see `faceline.quality.CropStatistics`.
+        points_yaw_deg: without a mesh, the rough yaw that the detector's five points tell; NaN where they do not.
+        statistics: of the crop.
         eye_distance_px: distance of the outer eye corners in frame pixels, in space, so that turning the head does
             not shorten it; without a mesh, what the crop's scale implies.
-        quality: 0..1, see `faceline.quality.quality`.
         crop_matrix: float64 [2, 3], frame px → crop px.
         crop: JPEG bytes of the 160×160 RGB crop.
         fer_crop: the 64×64 gray picture for the emotion network, 4096 bytes.
@@ -85,12 +83,9 @@ class AlignedFace:
 
     state: str
     landmarks: np.ndarray | None = None
-    angles_deg: tuple[float, float, float] | None = None
-    sharpness: float | None = None
-    luma_mean: float | None = None
-    contrast: float | None = None
+    points_yaw_deg: float | None = None
+    statistics: CropStatistics | None = None
     eye_distance_px: float | None = None
-    quality: float | None = None
     crop_matrix: np.ndarray | None = None
     crop: bytes | None = None
     fer_crop: bytes | None = None
@@ -128,34 +123,19 @@ class FramePicture(Protocol):
         ...
 
 
-class Picture:
-    """A frame's pixels with what its faces share, made when first asked for."""
-
-    def __init__(self, rgb: np.ndarray) -> None:
-        self.rgb = rgb
-        self._fer_gray: np.ndarray | None = None
-
-    @property
-    def fer_gray(self) -> np.ndarray:
-        """The padded gray frame of `faceline.cropping.fer_gray`."""
-        if self._fer_gray is None:
-            self._fer_gray = fer_gray(self.rgb)
-        return self._fer_gray
-
-
 def place_mesh(
-    picture: Picture, face: DetectedFace, model: LandmarkModel, params: AlignParams, before: Glimpse | None = None
+    rgb: np.ndarray, face: DetectedFace, model: LandmarkModel, params: AlignParams, before: Glimpse | None = None
 ) -> np.ndarray | str | None:
     """Landmarks of a face, float32 [478, 3]; None where there are none; or the state of a face not to be looked at."""
     if not np.isfinite(face.box_px).all() or face.box_px[2:].min() < params.min_face_px:
         return "too_small"
-    if visible_share(face.box_px, picture.rgb.shape) < params.min_visible:
+    if visible_share(face.box_px, rgb.shape) < params.min_visible:
         return "outside"
-    return model.find(picture.rgb, face.box_px, face.points_px, before)
+    return model.find(rgb, face.box_px, face.points_px, before)
 
 
-def describe_face(picture: Picture, face: DetectedFace, mesh: np.ndarray | str | None) -> AlignedFace:
-    """Crop and figures of a face whose mesh `place_mesh` has placed."""
+def describe_face(rgb: np.ndarray, face: DetectedFace, mesh: np.ndarray | str | None) -> AlignedFace:
+    """Crops and figures of a face in ``rgb``, uint8 [H, W, 3], whose mesh `place_mesh` has placed."""
     if isinstance(mesh, str):
         return AlignedFace(mesh)
     if mesh is None and not face.detected:
@@ -164,28 +144,21 @@ def describe_face(picture: Picture, face: DetectedFace, mesh: np.ndarray | str |
         matrix = matrix_from_points(face.points_px) if mesh is None else matrix_from_mesh(mesh)
     except ValueError:  # points unknown, or all in one place
         return AlignedFace("no_face")
-    crop = warp(picture.rgb, matrix)
-    statistics = crop_statistics(crop)
-    fer = fer_crop(picture.fer_gray, face.box_px)
+    crop = warp(rgb, matrix)
+    fer = fer_crop(rgb, face.box_px)
     if mesh is None:
-        angles = None
+        points_yaw_deg = yaw_from_points(face.points_px)
         eyes_px = _CHIP_EYE_DISTANCE_PX / scale_of(matrix)
-        worth = quality(statistics, eyes_px, yaw_from_points(face.points_px), 0.0)
     else:
-        yaw, pitch, roll = (float(v) for v in fit_heads(mesh[None]).angles_deg[0])
-        angles = (yaw, pitch, roll)
+        points_yaw_deg = None
         right, left = _OUTER_EYE_CORNERS
         eyes_px = float(np.linalg.norm(mesh[right].astype(np.float64) - mesh[left]))
-        worth = quality(statistics, eyes_px, yaw, pitch)
     return AlignedFace(
         state="no_mesh" if mesh is None else "ok",
         landmarks=mesh,
-        angles_deg=angles,
-        sharpness=statistics.sharpness,
-        luma_mean=statistics.luma_mean,
-        contrast=statistics.contrast,
+        points_yaw_deg=points_yaw_deg,
+        statistics=crop_statistics(crop),
         eye_distance_px=eyes_px,
-        quality=worth,
         crop_matrix=matrix,
         crop=encode_jpeg(crop),
         fer_crop=None if fer is None else fer.tobytes(),
@@ -227,7 +200,7 @@ def align_frames(
     """
     with _workers(open_model, threads) as (pool, models):
 
-        def place(picture: Picture, face: DetectedFace, before: Glimpse | None) -> np.ndarray | str | None:
+        def place(picture: np.ndarray, face: DetectedFace, before: Glimpse | None) -> np.ndarray | str | None:
             model = models.get()
             try:
                 return place_mesh(picture, face, model, params, before)
@@ -290,7 +263,7 @@ def _workers(
 
 def _frames_with_faces(
     faces: pa.Table, frames: Iterable[FramePicture]
-) -> Generator[tuple[Picture, list[DetectedFace]], None, None]:
+) -> Generator[tuple[np.ndarray, list[DetectedFace]], None, None]:
     index = faces["frame"].to_numpy()
     if len(index) and (np.diff(index) < 0).any():
         raise ValueError("faces must be in ascending order of their frames")
@@ -307,7 +280,7 @@ def _frames_with_faces(
                 cure="check the file and its storage, then run again",
             )
         yield (
-            Picture(frame.rgb()),
+            frame.rgb(),
             [
                 DetectedFace(boxes[r], points[r].reshape(5, 2), bool(detected[r]), int(track[r]), float(time_s[r]))
                 for r in rows

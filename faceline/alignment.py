@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from faceline.aligning import AlignedFace, AlignParams, align_frames
+from faceline.pose import fit_heads
+from faceline.quality import quality
 from faceline.stage import Chunk, Inputs, Payload, Runtime, Stage
 from faceline.video import read_frames
 
@@ -51,21 +53,28 @@ _DETECTED_COLUMNS = FACES_SCHEMA.names[: FACES_SCHEMA.names.index("state")]
 
 
 def _chunk(detected: pa.Table, aligned: list[AlignedFace]) -> Chunk:
-    turns = [face.angles_deg or (None, None, None) for face in aligned]
-    added: dict[str, list[object]] = {
+    missing = np.full((478, 3), np.nan, dtype=np.float32)
+    meshes = [missing if face.landmarks is None else face.landmarks for face in aligned]
+    landmarks = np.stack(meshes) if meshes else np.zeros((0, 478, 3), dtype=np.float32)
+    # One call for all: a head by itself takes twenty times as long.
+    angles = fit_heads(landmarks).angles_deg
+    added = {
         "state": [face.state for face in aligned],
-        "yaw_deg": [turn[0] for turn in turns],
-        "pitch_deg": [turn[1] for turn in turns],
-        "roll_deg": [turn[2] for turn in turns],
+        "quality": [_quality(face, turn) for face, turn in zip(aligned, angles.tolist(), strict=True)],
+        "eye_distance_px": [face.eye_distance_px for face in aligned],
         "crop_matrix": [None if face.crop_matrix is None else face.crop_matrix.ravel().tolist() for face in aligned],
     }
-    for name in ("sharpness", "luma_mean", "contrast", "eye_distance_px", "quality"):
-        added[name] = [getattr(face, name) for face in aligned]
+    for name in ("sharpness", "luma_mean", "contrast"):
+        added[name] = [None if face.statistics is None else getattr(face.statistics, name) for face in aligned]
+    # Missing is null, in Arrow's terms as well.
+    turns = {name: angles[:, i] for i, name in enumerate(("yaw_deg", "pitch_deg", "roll_deg"))}
     columns = {name: detected[name] for name in _DETECTED_COLUMNS}
     table = pa.table(
         [
             columns[column.name].cast(column.type)
             if column.name in columns
+            else pa.array(turns[column.name], column.type, from_pandas=True)
+            if column.name in turns
             else pa.array(added[column.name], column.type)
             for column in FACES_SCHEMA
         ],
@@ -80,10 +89,15 @@ def _chunk(detected: pa.Table, aligned: list[AlignedFace]) -> Chunk:
         ],
         schema=CROPS_SCHEMA,
     )
-    missing = np.full((478, 3), np.nan, dtype=np.float32)
-    meshes = [missing if face.landmarks is None else face.landmarks for face in aligned]
-    landmarks = np.stack(meshes) if meshes else np.zeros((0, 478, 3), dtype=np.float32)
     return {"faces": table, "crops": crops, "landmarks": landmarks}
+
+
+def _quality(face: AlignedFace, angles_deg: list[float]) -> float | None:
+    """Quality of a face with the given yaw, pitch and roll, or, without a mesh, with what its five points tell."""
+    if face.statistics is None or face.eye_distance_px is None:
+        return None
+    yaw, pitch = angles_deg[:2] if face.points_yaw_deg is None else (face.points_yaw_deg, 0.0)
+    return quality(face.statistics, face.eye_distance_px, yaw, pitch)
 
 
 def _compute(params: AlignParams, inputs: Inputs, runtime: Runtime) -> Iterator[Chunk]:

@@ -50,12 +50,14 @@ def crop_statistics(rgb: np.ndarray) -> CropStatistics:
     face = gray[edge : size - edge, edge : size - edge].astype(np.float32)
     smooth = cv2.GaussianBlur(face, (0, 0), 1.0, borderType=cv2.BORDER_REPLICATE)
     laplacian = cv2.Laplacian(smooth, cv2.CV_32F, ksize=1)[1:-1, 1:-1]
-    variance = float(face.var(dtype=np.float64))
+    # OpenCV sums in double precision, in a tenth of the time.
+    ((mean,),), ((contrast,),) = cv2.meanStdDev(face)
+    spread = float(cv2.meanStdDev(laplacian)[1][0, 0])
     return CropStatistics(
         # Half a gray level of rounding noise has to stay small beside the variance of a blank picture.
-        sharpness=float(laplacian.var(dtype=np.float64)) / (variance + 1.0),
-        luma_mean=float(face.mean(dtype=np.float64)),
-        contrast=math.sqrt(variance),
+        sharpness=spread**2 / (float(contrast) ** 2 + 1.0),
+        luma_mean=float(mean),
+        contrast=float(contrast),
     )
 
 

@@ -10,7 +10,7 @@ from tasks.worker_process import import_ahead
 _LIBRARIES = {
     "sample": ("av", "cv2"),
     "detect": ("torch", "facenet_pytorch", "torchvision.ops"),
-    "align": ("mediapipe.python.solution_base",),
+    "align": ("mediapipe.python",),
     "embed": ("torch",),
     "emote": ("torch", "h5py"),
     "trial": ("scipy.stats", "scipy.special", "sklearn.neighbors", "sklearn.svm"),

@@ -15,7 +15,6 @@ logger = logging.getLogger(__name__)
 _NOISE = (
     "Created TensorFlow Lite XNNPACK delegate",
     "inference_feedback_manager.cc",
-    "landmark_projection_calculator.cc",
     "A local ModelResources object is created",
     "All log messages before absl::InitializeLog()",
     "The model is not a valid Flatbuffer buffer",

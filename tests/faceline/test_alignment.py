@@ -19,14 +19,13 @@ from faceline.aligning import (
     AlignedFace,
     AlignParams,
     DetectedFace,
-    Picture,
     align_frames,
     describe_face,
     place_mesh,
     visible_share,
 )
 from faceline.alignment import ALIGN, CROPS_SCHEMA, FACES_SCHEMA
-from faceline.cropping import decode_jpeg, fer_crop, fer_gray, transform
+from faceline.cropping import decode_jpeg, fer_crop, transform
 from faceline.emotion import EMOTE, EmoteParams
 from faceline.errors import FootageError
 from faceline.pose import RIGID_INDICES, mean_face
@@ -163,7 +162,7 @@ def test_the_crop_and_its_matrix_belong_together(run: Any) -> None:
     crop = decode_jpeg(done["crops"]["crop"][0].as_py())
     assert crop.shape == (160, 160, 3)
     picture = np.frombuffer(done["crops"]["fer_crop"][0].as_py(), np.uint8).reshape(64, 64)
-    expected = fer_crop(fer_gray(FakeFrame(7).rgb()), (60.0, 50.0, 80.0, 100.0))
+    expected = fer_crop(FakeFrame(7).rgb(), (60.0, 50.0, 80.0, 100.0))
     assert expected is not None
     np.testing.assert_array_equal(picture, expected)
     assert done["faces"]["eye_distance_px"][0].as_py() == pytest.approx(0.6 * 80, rel=1e-4)
@@ -186,7 +185,7 @@ def test_an_eye_distance_without_mesh_is_on_the_same_scale() -> None:
             return None
 
     face = DetectedFace(np.array([90.0, 30.0, 140.0, 180.0]), points, True)
-    picture = Picture(FakeFrame(0).rgb())
+    picture = FakeFrame(0).rgb()
     with_mesh, without = (
         describe_face(picture, face, place_mesh(picture, face, model, AlignParams())) for model in (Found(), Lost())
     )

@@ -17,7 +17,6 @@ from faceline.cropping import (
     decode_jpeg,
     encode_jpeg,
     fer_crop,
-    fer_gray,
     fit_similarity,
     invert,
     matrix_from_mesh,
@@ -206,10 +205,10 @@ def check_against_fer(fer_class: type, rgb: np.ndarray, box: tuple[float, float,
     square = fer_class.tosquare(whole)
     if min(square[0] + square[2], square[1] + square[3]) <= -50:
         # FER's slice then ends at a negative index, so it takes a stretch of the frame that is not the face.
-        assert fer_crop(fer_gray(rgb), box) is None
+        assert fer_crop(rgb, box) is None
         return
     theirs = fer_pictures(fer_class, rgb, whole)
-    ours = fer_crop(fer_gray(rgb), box)
+    ours = fer_crop(rgb, box)
     if not theirs:
         assert ours is None
         return
@@ -247,12 +246,31 @@ def test_the_emotion_crop_is_fers_at_the_edges(fer_class: type, box: tuple[float
     check_against_fer(fer_class, rgb, box)
 
 
-def test_fer_gray_pads_with_the_mean_of_the_last_two_rows() -> None:
+@pytest.mark.parametrize("seed", range(6))
+def test_the_emotion_crop_is_the_one_cut_from_the_whole_gray_frame(seed: int) -> None:
+    """Byte for byte what a frame gives that is turned gray and padded as a whole, FER's own way."""
+    rng = np.random.default_rng(seed)
+    rgb = rng.integers(0, 256, (1 if seed == 0 else 90, 121, 3)).astype(np.uint8)
+    gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    mean = cv2.mean(gray[-2:])[0]
+    padded = cv2.copyMakeBorder(gray, 40, 40, 40, 40, borderType=cv2.BORDER_CONSTANT, value=[mean, mean, mean])
+    for side in (1, 13, 40, 64, 150):
+        for x, y in rng.integers(-70, 150, (20, 2)):
+            whole = padded[max(0, y + 30) : y + side + 50, max(0, x + 30) : x + side + 50] if min(x, y) > -50 else None
+            cut = fer_crop(rgb, (x, y, side, side))
+            if whole is not None and whole.size:
+                assert cut is not None and cut.tobytes() == cv2.resize(whole, (64, 64)).tobytes()
+            elif whole is not None:
+                assert cut is None
+
+
+def test_beyond_the_frame_the_emotion_crop_shows_the_mean_of_the_last_two_rows() -> None:
     rgb = np.full((20, 30, 3), 10, np.uint8)
     rgb[-2:] = 90
-    gray = fer_gray(rgb)
-    assert gray.shape == (100, 110)
-    assert (gray[:40] == 90).all() and (gray[40:58, 40:70] == 10).all()
+    corner = fer_crop(rgb, (-30.0, -30.0, 20.0, 20.0))  # from −40 to 0: the border alone
+    assert corner is not None and (corner == 90).all()
+    inside = fer_crop(rgb, (10.0, 10.0, 0.0, 0.0))
+    assert inside is not None and (inside[:40] == 10).all() and (inside[-1] == 90).all()
 
 
 def test_the_jpeg_quality_is_the_documented_one() -> None:

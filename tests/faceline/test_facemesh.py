@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from faceline.adapters.facemesh import FaceMesh, Glimpse, belongs, five_points
+from faceline.adapters.facemesh import FaceMesh, Glimpse, _read_landmarks, belongs, five_points
 from faceline.adapters.noise import without_noise
 from faceline.measures import MEASURE_NAMES, compute_measures
 from faceline.pose import fit_heads
@@ -61,6 +61,75 @@ def test_a_rerun_gives_the_same_bytes_whatever_came_before(
     other.close()
     assert again is not None and again.tobytes() == mesh.tobytes()
     assert fresh is not None and fresh.tobytes() == mesh.tobytes()
+
+
+@pytest.mark.models
+def test_a_model_that_served_one_tracklet_serves_the_next_like_a_fresh_one(
+    model: FaceMesh, astronaut: np.ndarray
+) -> None:
+    """So that a worker may keep it from segment to segment: led by glimpses, lost and found, byte for byte."""
+
+    def tracklet(with_model: FaceMesh) -> list[bytes]:
+        before, found = None, []
+        for shift in range(0, 40, 8):
+            box = BOX + np.array([shift, 0, 0, 0])
+            mesh = with_model.find(np.roll(astronaut, shift, axis=1), box, UNKNOWN, before)
+            before = None if mesh is None else Glimpse(mesh, box)
+            found.append(b"" if mesh is None else mesh.tobytes())
+        return found
+
+    used = tracklet(model)
+    assert model.find(np.zeros_like(astronaut), BOX, POINTS) is None
+    fresh = FaceMesh()
+    assert all(used) and tracklet(model) == used == tracklet(fresh)
+    fresh.close()
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("further", [False, True])
+def test_landmarks_are_read_as_protobuf_would_read_them(further: bool) -> None:
+    """Whether or not the message has fields that the network of today does not write."""
+    from mediapipe.framework.formats.landmark_pb2 import NormalizedLandmark, NormalizedLandmarkList
+
+    points = np.random.default_rng(0).normal(0.5, 0.2, (478, 3)).astype(np.float32)
+    points[3] = 0
+    kinds = {"visibility": 0.5} if further else {}
+    entries = [NormalizedLandmark(x=x, y=y, z=z, **kinds) for x, y, z in points.tolist()]
+    read = _read_landmarks(NormalizedLandmarkList(landmark=entries).SerializeToString())
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, points)
+    assert _read_landmarks(b"").shape == (0, 3)
+
+
+@pytest.mark.models
+def test_the_mesh_is_the_one_of_mediapipes_own_graph(astronaut: np.ndarray) -> None:
+    """`FaceLandmarkCpu`, which cuts and projects besides, on the picture that is handed to the network."""
+    from google.protobuf import text_format
+    from mediapipe.framework import calculator_pb2
+    from mediapipe.framework.formats import rect_pb2
+    from mediapipe.python.solution_base import SolutionBase
+
+    config = text_format.Parse(
+        """
+        input_stream: "IMAGE:image" input_stream: "ROI:roi" input_side_packet: "WITH_ATTENTION:with_attention"
+        output_stream: "LANDMARKS:landmarks"
+        node {
+          calculator: "FaceLandmarkCpu" input_stream: "IMAGE:image" input_stream: "ROI:roi"
+          input_side_packet: "WITH_ATTENTION:with_attention" output_stream: "LANDMARKS:landmarks"
+        }""",
+        calculator_pb2.CalculatorGraphConfig(),
+    )
+    patch = np.ascontiguousarray(astronaut[30:222, 130:322])
+    with without_noise():
+        graph = SolutionBase(graph_config=config, side_inputs={"with_attention": True}, outputs=["landmarks"])
+        whole = rect_pb2.NormalizedRect(x_center=0.5, y_center=0.5, width=1.0, height=1.0, rotation=0.0)
+        theirs = graph.process({"image": patch, "roi": whole}).landmarks
+        graph.close()
+    model = FaceMesh()
+    ours = model._graph.landmarks(patch)
+    model.close()
+    assert ours is not None
+    np.testing.assert_allclose(ours, [(p.x, p.y, p.z) for p in theirs.landmark], rtol=0, atol=1e-7)
 
 
 @pytest.mark.models

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from faceline.adapters.fer_cnn import EMOTIONS, FerCnn
-from faceline.cropping import fer_crop, fer_gray
+from faceline.cropping import fer_crop
 from faceline.emotion import EMOTION_NAMES
 from faceline.errors import ModelError
 
@@ -39,7 +39,7 @@ def model() -> FerCnn:
 
 @pytest.fixture(scope="module")
 def crops(astronaut: np.ndarray) -> np.ndarray:
-    cut = [fer_crop(fer_gray(astronaut), box) for box in BOXES]
+    cut = [fer_crop(astronaut, box) for box in BOXES]
     noise = np.random.default_rng(0).integers(0, 256, (3, 64, 64)).astype(np.uint8)
     return np.concatenate([np.stack([crop for crop in cut if crop is not None]), noise])
 
