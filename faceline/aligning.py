@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -30,6 +30,7 @@ from faceline.cropping import (
 from faceline.errors import FootageError
 from faceline.pose import yaw_from_points
 from faceline.quality import CropStatistics, crop_statistics
+from faceline.residents import Residents
 from faceline.stage import StageParams
 
 _OUTER_EYE_CORNERS = (33, 263)
@@ -182,15 +183,17 @@ def align_frames(
     params: AlignParams,
     *,
     threads: int = 1,
+    residents: Residents | None = None,
 ) -> Iterator[AlignedFace]:
     """Align all faces, streaming through the frames once.
 
     Args:
         faces: detection's faces, frames in ascending order.
         frames: the frames on which there are faces, in the same order.
-        open_model: makes a landmark model; called once per thread.
+        open_model: makes a landmark model; called once per thread at most.
         params: the stage's parameters.
         threads: faces worked on at the same time; does not change the result.
+        residents: where models are borrowed; None opens and closes them.
 
     Yields:
         One `AlignedFace` per row of ``faces``, in order.
@@ -198,7 +201,8 @@ def align_frames(
     Raises:
         FootageError: when a frame with faces is not delivered.
     """
-    with _workers(open_model, threads) as (pool, models):
+    key = ("facemesh", params.mesh_passes, params.min_presence)
+    with _workers(residents or Residents(), key, open_model, threads) as (pool, models):
 
         def place(picture: np.ndarray, face: DetectedFace, before: Glimpse | None) -> np.ndarray | str | None:
             model = models.get()
@@ -248,14 +252,12 @@ class _Seen:
 
 @contextmanager
 def _workers(
-    open_model: Callable[[], LandmarkModel], threads: int
+    residents: Residents, key: Hashable, open_model: Callable[[], LandmarkModel], threads: int
 ) -> Iterator[tuple[ThreadPoolExecutor, SimpleQueue[LandmarkModel]]]:
     models: SimpleQueue[LandmarkModel] = SimpleQueue()
     with ExitStack() as stack:
         for _ in range(threads):
-            model = open_model()
-            stack.callback(model.close)
-            models.put(model)
+            models.put(stack.enter_context(residents.lend(key, open_model)))
         pool = ThreadPoolExecutor(max_workers=threads, thread_name_prefix="align")
         stack.callback(pool.shutdown, wait=True, cancel_futures=True)
         yield pool, models

@@ -114,7 +114,8 @@ def _compute(params: AlignParams, inputs: Inputs, runtime: Runtime) -> Iterator[
 
     done, batch = 0, list[AlignedFace]()
     with read_frames(inputs.footage, inputs.segment, wanted=frozenset(detected["frame"].to_pylist())) as frames:
-        for face in align_frames(detected, frames, open_model, params, threads=max(1, runtime.threads)):
+        threads = max(1, runtime.threads)
+        for face in align_frames(detected, frames, open_model, params, threads=threads, residents=runtime.residents):
             batch.append(face)
             if len(batch) == _CHUNK_FACES or done + len(batch) == total:
                 yield _chunk(detected.slice(done, len(batch)), batch)

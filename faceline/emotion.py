@@ -166,13 +166,18 @@ def _compute(params: EmoteParams, inputs: Inputs, runtime: Runtime) -> Iterator[
     from faceline.adapters.fer_cnn import FerCnn
 
     with ExitStack() as opened:
-        model = FerCnn(inputs.models["emotion"].path, runtime.device, runtime.threads)
+        emotion, how = inputs.models["emotion"], (runtime.device, runtime.threads)
+        model = opened.enter_context(
+            runtime.residents.lend(("emotion", emotion.sha256, *how), lambda: FerCnn(emotion.path, *how))
+        )
         blendshape_model = None
         if chosen is not None and with_blendshapes:
             from faceline.adapters.blendshapes import Blendshapes
 
-            blendshape_model = Blendshapes(chosen.path, runtime.threads)
-            opened.callback(blendshape_model.close)
+            key = ("blendshapes", chosen.sha256, runtime.threads)
+            blendshape_model = opened.enter_context(
+                runtime.residents.lend(key, lambda: Blendshapes(chosen.path, runtime.threads))
+            )
         done = 0
         for batch in inputs.batches("align", "crops", ("fer_crop",), batch_size=_CHUNK_FACES):
             crops = batch.column("fer_crop").to_pylist()

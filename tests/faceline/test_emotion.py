@@ -34,6 +34,7 @@ class FakeFer:
 
 
 class Model:
+    sha256 = "ab" * 32
     path = "nowhere"
 
 
