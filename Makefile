@@ -12,7 +12,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 JOBS ?= 2
 TESTS ?= tests
 
-.PHONY: help setup demo test lint format bench bench-anomalies ui lock clean
+.PHONY: help setup demo test lint format bench bench-anomalies bench-gpu ui lock clean
 
 help:  ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ bench: $(STAMP)  ## faceline against the straightforward script, on one clip in 
 
 bench-anomalies: $(STAMP)  ## faceline and other methods on footage with known events (ARGS="--help" says what there is to choose)
 	$(BIN)/python -m benchmarks.anomalies.run $(ARGS)
+
+bench-gpu: $(STAMP)  ## The networks on the GPU against the CPU, then a whole run on either; exit code 2 where there is none
+	$(BIN)/python -m benchmarks.gpu $(if $(FOOTAGE),--footage "$(FOOTAGE)") $(ARGS)
 
 ui: $(STAMP)  ## Start a Prefect server with its UI; runs report to it when PREFECT_API_URL names it
 	@echo "In another shell: export PREFECT_API_URL=http://127.0.0.1:4200/api, then run faceline"

@@ -18,7 +18,7 @@ from flows import console
 from flows.config import Config, load_config
 from flows.console import Reporter
 from flows.execution import execution
-from flows.job import Job, describe_models, prepare
+from flows.job import Job, announce_device, describe_models, prepare
 from flows.logfile import log_path, session
 from flows.results import Finished, finish
 from flows.server import prefect_server, state_folder
@@ -39,6 +39,7 @@ def analyze(arguments: Sequence[str]) -> int:
     check_replaceable(job.output)
     with session(log_path(log_folder(config), "analyze", job.footage.name)) as reporter:
         console.say(describe_models(job.models, config))
+        announce_device(job.device, config)
         finished = run_job(job, reporter, began_s)
     tell(job, finished, time.perf_counter() - began_s)
     return 0
@@ -58,6 +59,7 @@ def run_job(job: Job, reporter: Reporter, began_s: float) -> Finished:
         except ArtifactError as error:
             # What only reading could show. The artifact has been set aside, so now there is something to run.
             log.warning("%s: %s; it is computed anew", error.where, error.what)
+    job.check_precision()
     with prefect_server(reporter.noted) as server, execution([job]):
         from flows.flow import Ready, run_in_prefect
 

@@ -21,7 +21,7 @@ from flows.console import Hushed, Reporter
 from flows.discovery import find_footage, results_folders
 from flows.execution import execution
 from flows.files import csv_text, replace_text, valid_text
-from flows.job import Job, prepare
+from flows.job import Job, announce_device, device_of, prepare
 from flows.logfile import log_path, session
 from flows.results import Finished
 from flows.server import prefect_server
@@ -93,6 +93,7 @@ class Archive:
                 job = prepare(self.config.for_footage(str(file), str(results)), STAGES)
                 check_replaceable(job.output)
                 if not is_cached(job):
+                    job.check_precision()
                     open_jobs.append(job)
                     continue
                 self._note(job, run_here(job, Hushed(reporter), began_s), began_s, "cached")
@@ -181,6 +182,7 @@ def archive(arguments: Sequence[str]) -> int:
     config = load_config(arguments, STAGES)
     work = open_archive(config)
     with session(log_path(log_folder(config), "archive", work.folder.name)) as reporter:
+        announce_device(device_of(config), config)
         jobs = work.take_cached(reporter)
         if jobs:
             with prefect_server(reporter.noted) as server, execution(jobs):

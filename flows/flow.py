@@ -39,7 +39,7 @@ from faceline.stages import STAGES
 from flows.config import Config, load_config
 from flows.console import Lines, Reporter
 from flows.files import valid_text
-from flows.job import Job, prepare
+from flows.job import Job, announce_device, prepare
 from flows.pipeline import Node
 from flows.publish import Publisher, one_line
 from flows.results import Finished, finish
@@ -107,6 +107,7 @@ def analyze(footage: str, overrides: list[str] | None = None) -> State[Finished]
     if ready is None:
         config = load_config([f"footage={footage}", *(overrides or [])], STAGES)
         ready = Ready(prepare(config, STAGES), Lines(), time.perf_counter())
+        announce_device(ready.job.device, config)
     try:
         finished = _run(ready)
     except FacelineError as error:

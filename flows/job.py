@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from faceline.devices import Device, check_precision, find_device
 from faceline.errors import UsageError
 from faceline.stage import Runtime, Stage
 from faceline.weights import ResolvedModel
+from flows import console
 from flows.config import Config
 from flows.console import Reporter
 from flows.pipeline import Pipeline, build_pipeline, used_roles
 from flows.requirements import check_footage
 from flows.walk import Start, Walk
 
+log = logging.getLogger(__name__)
+
 MOST_WORKERS = 4
 """Default limit: each worker may hold networks and a batch of frames, and memory is to stay below 3 GB."""
+
+BATCH_SIZES = {"cpu": 32, "cuda": 128}
+"""Default of ``runtime.batch_size`` by device: what keeps it busy; frames of a batch lie in memory side by side."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +41,14 @@ class Job:
         pipeline: what is to be done.
         output: the results folder.
         crowd: how many footages are worked on at the same time.
+        device: where networks run.
     """
 
     config: Config
     footage: Any
     pipeline: Pipeline
     output: Path
+    device: Device = field(default_factory=lambda: Device("cpu"))
     crowd: int = 1
 
     @property
@@ -62,7 +73,18 @@ class Job:
         options = self.config.runtime
         # Footage of one segment leaves nothing else to do most of the time, so its stages may use all cores.
         threads = options.threads or max(1, cores() // min(self.workers, self.side_by_side * self.crowd))
-        return Runtime(device=options.device, batch_size=options.batch_size, threads=threads)
+        batch_size = options.batch_size or BATCH_SIZES[self.device.kind]
+        return Runtime(device=self.device.kind, batch_size=batch_size, threads=threads)
+
+    def check_precision(self) -> None:
+        """Refuse a precision that the device cannot do, before the stages that come first have worked for nothing.
+
+        Raises:
+            ModelError: in one line, with the cure.
+        """
+        precision = getattr(self.config.params.get("embed"), "precision", "fp32")
+        if precision != "fp32":
+            check_precision(precision, self.device.kind)
 
     def walk(self, start: Start, reporter: Reporter, at_once: int = 1, stopping: threading.Event | None = None) -> Walk:
         """A run over the pipeline, ready to begin."""
@@ -88,18 +110,37 @@ def prepare(config: Config, stages: Sequence[Stage], footage: Any = None) -> Job
         raise UsageError("no footage is named", cure="add footage=FILE")
     footage = footage or open_footage(config.footage)
     check_footage(footage, config.require)
-    if config.runtime.device == "cuda":
-        _require_gpu()
     pipeline = build_pipeline(footage, config, resolve_models(config, stages), stages)
     output = Path(config.output) if config.output else Path("results") / footage.name
-    return Job(config, footage, pipeline, output)
+    return Job(config, footage, pipeline, output, device_of(config))
 
 
-def _require_gpu() -> None:
-    import torch
+def device_of(config: Config) -> Device:
+    """Where the networks of a run under this configuration run; looked for once per process."""
+    return _device(config.runtime.device)
 
-    if not torch.cuda.is_available():
-        raise UsageError("runtime.device=cuda: there is no GPU that torch can use", cure="leave runtime.device=cpu")
+
+@cache
+def _device(wanted: str) -> Device:
+    return find_device(wanted)
+
+
+def announce_device(device: Device, config: Config) -> None:
+    """Say where networks run if that needs saying: as a warning, in the log too, where it is not what was asked for."""
+    if line := describe_device(device, config):
+        if device.missing:
+            log.warning("%s", line)
+        else:
+            console.say(line)
+
+
+def describe_device(device: Device, config: Config) -> str:
+    """One line that says where networks run and why not elsewhere; empty for the CPU when that was asked for."""
+    if device.missing:
+        return f"runtime.device=cuda: there is no usable GPU ({device.missing}); the networks run on the CPU"
+    if device.kind == "cuda":
+        return f"device: cuda ({device.name})"
+    return "device: cpu (auto)" if config.runtime.device == "auto" else ""
 
 
 def resolve_models(config: Config, stages: Sequence[Stage]) -> dict[str, ResolvedModel]:

@@ -40,8 +40,17 @@ class ModelOptions(Options):
 class RuntimeOptions(Options):
     """How stages are executed; nothing here may change a result."""
 
-    device: Literal["cpu", "cuda"] = Field(default="cpu", description="where networks run")
-    batch_size: int = Field(default=32, ge=1, le=4096, description="faces or frames per network call")
+    device: Literal["cpu", "cuda", "auto"] = Field(
+        default="cpu",
+        description="where networks run; cuda: on the GPU, and with a warning on the CPU where there is no usable one; "
+        "auto: the same without the warning",
+    )
+    batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="faces or frames per network call; null: 32 on the CPU, 128 on a GPU",
+    )
     workers: int | None = Field(
         default=None,
         ge=1,

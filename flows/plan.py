@@ -9,7 +9,7 @@ from faceline.report.results import check_replaceable
 from faceline.stages import STAGES
 from flows import console
 from flows.config import load_config
-from flows.job import describe_models, prepare
+from flows.job import describe_device, describe_models, prepare
 from flows.walk import plan
 
 STATES = ("cached", "run", "depends")
@@ -21,6 +21,8 @@ def show_plan(arguments: Sequence[str]) -> int:
     job = prepare(config, STAGES)
     check_replaceable(job.output)
     console.say(describe_models(job.models, config))
+    if line := describe_device(job.device, config):
+        console.say(line)
     planned = list(plan(job.pipeline))
     rows = [(item.node.name, item.explanation.state, item.explanation.reason) for item in planned]
     console.table(("stage", "state", "reason"), rows)

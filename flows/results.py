@@ -87,6 +87,13 @@ def run_facts(job: Job, records: Sequence[Record], seconds: float) -> dict[str, 
         "config": {**job.config.tree, **_valid(job.config.tree, ("footage", "output"))},
         "overrides": [valid_text(argument) for argument in job.config.arguments],
         "models": {role: {"name": m.name, "sha256": m.sha256, "source": m.source} for role, m in job.models.items()},
+        "runtime": {
+            "device": job.device.kind,
+            "device_name": job.device.name,
+            "batch_size": job.runtime.batch_size,
+            "threads": job.runtime.threads,
+            "workers": job.workers,
+        },
         "stages": [asdict(record) | {"seconds": round(record.seconds, 3)} for record in records],
         "seconds": round(seconds, 3),
     }

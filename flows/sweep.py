@@ -22,7 +22,7 @@ from flows.config import Config, load_sweep
 from flows.console import Reporter
 from flows.execution import execution
 from flows.files import csv_text, replace_text
-from flows.job import Job, describe_models, prepare
+from flows.job import Job, announce_device, describe_models, prepare
 from flows.logfile import log_path, session
 from flows.server import prefect_server
 from flows.walk import Walk, start_here
@@ -68,6 +68,7 @@ def sweep(arguments: Sequence[str]) -> int:
     console.say(f"{before} before the trials, {trials} trial{'' if trials == 1 else 's'}")
     console.say(describe_models(jobs[0].models, configs[0]))
     with session(log_path(log_folder(configs[0]), "sweep", footage.name)) as reporter:
+        announce_device(jobs[0].device, configs[0])
         rows = run_jobs(jobs, reporter)
     rows.sort(key=lambda row: -row.objective)
     table = write_leaderboard(rows, output)
@@ -90,6 +91,8 @@ def run_jobs(jobs: Sequence[Job], reporter: Reporter) -> list[Row]:
     """Run all combinations, here if everything is cached, else as a Prefect flow."""
     if all(is_cached(job) for job in jobs):
         return [row for job in jobs for row in run_combination(job, job.walk(start_here, reporter), reporter)]
+    for job in jobs:
+        job.check_precision()
     with prefect_server(reporter.noted) as server, execution(jobs):
         from flows.flow_many import run_sweep_in_prefect
 

@@ -28,7 +28,8 @@ the main options (all of them: `faceline config`; each is explained in conf/conf
   anomaly=iforest,lof          models of the grid search; anomaly.window_s=0.5,2 and the like replace its axes
   report.top_events=10         moments with a card of their own in the report
   sample.segment_s=300         length of the pieces in which long footage is worked on
-  runtime.workers=2            stages at the same time; runtime.threads, runtime.device, runtime.batch_size
+  runtime.workers=2            stages at the same time; runtime.threads, runtime.batch_size
+  runtime.device=cuda          networks on the GPU; auto: where there is one   [cpu]
   store.root=DIR               where artifacts are kept                    [artifacts]
   models.blendshapes=auto|face_landmarker|none  scores of MediaPipe's 52 blendshapes  [auto]
   models.folder=DIR            downloaded weights                          [FACELINE_MODELS]"""

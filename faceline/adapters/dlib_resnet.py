@@ -15,6 +15,7 @@ import numpy as np
 
 from faceline.batches import in_fixed_batches
 from faceline.cropping import CROP_PADDING
+from faceline.devices import check_precision, exact_arithmetic, to_device, to_host, torch_dtype
 from faceline.errors import ModelError
 from faceline.threads import one_torch_thread
 
@@ -45,9 +46,11 @@ class DlibResnet:
         path: ``dlib_face_recognition_resnet_model_v1.dat``.
         device: ``cpu`` or ``cuda``.
         threads: calls of the network at the same time; does not change the result.
+        precision: ``fp32``; ``bf16`` (CPU) or ``fp16`` (GPU) for filters and activations, with sums and the last layer
+            in float32.
 
     Raises:
-        ModelError: the file does not hold these weights.
+        ModelError: the file does not hold these weights, or the device cannot do this precision.
     """
 
     name = "dlib"
@@ -55,11 +58,14 @@ class DlibResnet:
     input_px = INPUT_PX
     same_person_threshold = SAME_PERSON_THRESHOLD
     same_person_tracklets = SAME_PERSON_TRACKLETS
+    faces_per_call: int
 
-    def __init__(self, path: Path, device: str = "cpu", threads: int = 1) -> None:
+    def __init__(self, path: Path, device: str = "cpu", threads: int = 1, precision: str = "fp32") -> None:
         import torch
 
         one_torch_thread()
+        check_precision(precision, device)
+        exact_arithmetic(device)
         try:
             network = _build(path.read_bytes())
         except (ValueError, StopIteration, RuntimeError) as error:
@@ -69,9 +75,11 @@ class DlibResnet:
                 cure="reinstall face_recognition_models, which carries them",
             ) from error
         self._network = network.to(device=device, memory_format=torch.channels_last)
+        self._dtype = torch_dtype(precision)
+        self._network.trunk.to(self._dtype)
         self._mean = torch.tensor(_MEAN_RGB, device=device).view(1, 3, 1, 1)
         self._device = device
-        self._size, self._threads = (8, threads) if device == "cpu" else (64, 1)
+        self.faces_per_call, self._threads = (8, threads) if device == "cpu" else (64, 1)
 
     def prepare(self, crop_rgb: np.ndarray, crop_matrix: np.ndarray, box_px: np.ndarray) -> np.ndarray:
         """Resample the aligned crop to dlib's own chip.
@@ -110,16 +118,14 @@ class DlibResnet:
         """
         if len(batch) == 0:
             return np.empty((0, DIMENSION), np.float32)
-        return in_fixed_batches(batch, self._size, self._run, self._threads)
+        return in_fixed_batches(batch, self.faces_per_call, self._run, self._threads)
 
     def _run(self, batch: np.ndarray) -> np.ndarray:
         import torch
 
         with torch.inference_mode():
-            faces = torch.from_numpy(np.ascontiguousarray(batch)).to(self._device)
-            faces = faces.permute(0, 3, 1, 2).to(torch.float32).sub_(self._mean).div_(256.0)
-            vectors: np.ndarray = self._network(faces).to("cpu", torch.float32).numpy()
-            return vectors
+            faces = to_device(batch, self._device, torch.float32).permute(0, 3, 1, 2).sub_(self._mean).div_(256.0)
+            return to_host(self._network(faces.to(self._dtype)))
 
 
 def _build(data: bytes) -> Any:
@@ -129,10 +135,11 @@ def _build(data: bytes) -> Any:
     from torch.nn import functional
 
     from faceline.adapters.dlib_format import Layer, read_layers
+    from faceline.adapters.fused import FusedConvolution
 
     layers: Iterator[Layer] = iter(read_layers(data))
 
-    def convolution(channels_in: int, channels_out: int, kernel: int, halving: bool) -> nn.Conv2d:
+    def convolution(channels_in: int, channels_out: int, kernel: int, halving: bool, relu: bool) -> FusedConvolution:
         """A convolution with the affine layer behind it folded in: same function, one pass over memory less."""
         filters, affine = next(layers), next(layers)
         weights = channels_out * channels_in * kernel * kernel
@@ -146,17 +153,21 @@ def _build(data: bytes) -> Any:
         module = nn.Conv2d(channels_in, channels_out, kernel, 2 if halving else 1, 0 if halving else kernel // 2)
         module.weight.data = torch.from_numpy(kernels * scale[:, None, None, None])
         module.bias.data = torch.from_numpy(filters.params[weights:] * scale + shift)
-        return module
+        return FusedConvolution(module, relu)
 
     class Residual(nn.Module):
         def __init__(self, channels_in: int, channels_out: int, halving: bool) -> None:
             super().__init__()
-            self.first = convolution(channels_in, channels_out, 3, halving)
-            self.second = convolution(channels_out, channels_out, 3, False)
+            # A sum of tensors of one size is done by the second convolution, with the rectifier behind it.
+            self.plain = channels_in == channels_out and not halving
+            self.first = convolution(channels_in, channels_out, 3, halving, relu=True)
+            self.second = convolution(channels_out, channels_out, 3, False, relu=self.plain)
             self.halving = halving
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            y = self.second(functional.relu(self.first(x)))
+            if self.plain:
+                return self.second(self.first(x), x)
+            y = self.second(self.first(x))
             if self.halving:
                 x = functional.avg_pool2d(x, 2, 2)
             # dlib's add_prev adds tensors of unequal sizes as if both were filled up with zeros.
@@ -167,7 +178,7 @@ def _build(data: bytes) -> Any:
         channels, height, width = (wanted - have for wanted, have in zip(size, x.shape[1:], strict=True))
         return functional.pad(x, (0, width, 0, height, 0, channels)) if channels or height or width else x
 
-    stack: list[nn.Module] = [convolution(3, 32, 7, True), nn.ReLU(), nn.MaxPool2d(3, 2)]
+    stack: list[nn.Module] = [convolution(3, 32, 7, True, relu=True), nn.MaxPool2d(3, 2)]
     channels = 32
     for width, blocks, halving in _LEVELS:
         for block in range(blocks):
@@ -178,5 +189,13 @@ def _build(data: bytes) -> Any:
         raise ValueError("it does not end in one fully connected layer")
     head = nn.Linear(channels, DIMENSION, bias=False)
     head.weight.data = torch.from_numpy(last.params.T.copy())
-    stack += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), head]
-    return nn.Sequential(*stack).eval().requires_grad_(False)
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.trunk, self.head = nn.Sequential(*stack), head
+
+        def forward(self, faces: torch.Tensor) -> torch.Tensor:
+            return self.head(self.trunk(faces).float().mean(dim=(2, 3)))
+
+    return Network().eval().requires_grad_(False)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from faceline.batches import in_fixed_batches
+from faceline.devices import exact_arithmetic, to_device, to_host
 from faceline.errors import ModelError
 from faceline.threads import one_torch_thread
 
@@ -56,6 +57,7 @@ class FerCnn:
 
     def __init__(self, path: Path, device: str = "cpu", threads: int = 1) -> None:
         one_torch_thread()
+        exact_arithmetic(device)
         try:
             weights = _read_weights(path)
             self._network = _build(weights, device)
@@ -65,7 +67,7 @@ class FerCnn:
             ) from error
         self._device = device
         # Small batches stay in a core's own cache: 8 take a seventh less time than 16, and four times 16 a tenth more.
-        self._size, self._threads = (8, threads) if device == "cpu" else (256, 1)
+        self._size, self._threads = (8, threads) if device == "cpu" else (128, 1)
 
     def scores(self, crops: np.ndarray) -> np.ndarray:
         """See `EmotionModel.scores`."""
@@ -81,9 +83,8 @@ class FerCnn:
         # FER's own scaling: x / 255 to 0..1, then to −1..1.
         scaled = (crops.astype(np.float32) / np.float32(255.0) - np.float32(0.5)) * np.float32(2.0)
         with torch.inference_mode():
-            batch = torch.from_numpy(scaled)[:, None].to(self._device, memory_format=torch.channels_last)
-            out = self._network(batch)
-        return out.cpu().numpy().astype(np.float32, copy=False)
+            batch = to_device(scaled, self._device)[:, None].contiguous(memory_format=torch.channels_last)
+            return to_host(self._network(batch))
 
 
 def _read_weights(path: Path) -> dict[str, np.ndarray]:

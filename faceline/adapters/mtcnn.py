@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from faceline.batches import side_by_side
+from faceline.devices import exact_arithmetic, to_device
 from faceline.faces import Detections
 from faceline.threads import one_torch_thread
 
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
 _CELL_PX = 12
 _STRIDE_PX = 2
 
-#: Pixels that the first network gets at once; bounds memory, whatever the batch.
-_PIXELS_AT_ONCE = 1_000_000
+#: Pixels that the first network gets at once; bounds memory, whatever the batch. By device: a GPU is busy with more.
+_PIXELS_AT_ONCE = {"cpu": 1_000_000, "cuda": 8_000_000}
 
 #: The later networks get candidates in chunks of this size, the last one padded: with smaller ones, the libraries
 #: below choose other kernels, and the last digits of a face would depend on how many others there are.
-_CANDIDATES_AT_ONCE = 16
+_CANDIDATES_AT_ONCE = {"cpu": 16, "cuda": 256}
 
 
 class MtcnnDetector:
@@ -62,7 +63,9 @@ class MtcnnDetector:
 
         one_torch_thread()
         self._threads = threads if device == "cpu" else 1
+        exact_arithmetic(device)
         self._device = torch.device(device)
+        self._pixels_at_once, self._candidates_at_once = _PIXELS_AT_ONCE[device], _CANDIDATES_AT_ONCE[device]
         self._min_face_px = max(float(_CELL_PX), min_face_px)
         self._thresholds = thresholds
         self._factor = pyramid_factor
@@ -109,7 +112,7 @@ class MtcnnDetector:
             level = min(int(-math.log2(scale)), 3) if scale < 1 else 0
             while len(halved) <= level:
                 halved.append([_resized(frame, (frame.shape[1] // 2, frame.shape[0] // 2)) for frame in halved[-1]])
-            for start in range(0, len(frames), step := max(1, _PIXELS_AT_ONCE // (size[0] * size[1]))):
+            for start in range(0, len(frames), step := max(1, self._pixels_at_once // (size[0] * size[1]))):
                 pictures = [_resized(frame, size) for frame in halved[level][start : start + step]]
                 offsets, scores = self._pnet(self._tensor(pictures))
                 boxes, kept, shifts, owner = _cells(offsets, scores[:, 1], scale, self._thresholds[0])
@@ -179,18 +182,16 @@ class MtcnnDetector:
 
     def _tensor(self, pictures: Sequence[np.ndarray]) -> torch.Tensor:
         """uint8 ``[H, W, 3]`` pictures as the networks want them: float32, −1 to 1; NHWC in memory."""
-        import torch
-
-        batch = torch.from_numpy(np.stack(pictures)).to(self._device).permute(0, 3, 1, 2).float()
+        batch = to_device(np.stack(pictures), self._device).permute(0, 3, 1, 2).float()
         return batch.sub_(127.5).mul_(0.0078125)
 
     def _in_chunks(
         self, net: torch.nn.Module, crops: list[np.ndarray], widths: Iterable[int]
     ) -> tuple[np.ndarray, ...]:
         outputs: list[list[np.ndarray]] = [[np.zeros((0, width), np.float32)] for width in widths]
-        for start in range(0, len(crops), _CANDIDATES_AT_ONCE):
-            chunk = crops[start : start + _CANDIDATES_AT_ONCE]
-            padded = chunk + [np.zeros_like(chunk[0])] * (_CANDIDATES_AT_ONCE - len(chunk))
+        for start in range(0, len(crops), self._candidates_at_once):
+            chunk = crops[start : start + self._candidates_at_once]
+            padded = chunk + [np.zeros_like(chunk[0])] * (self._candidates_at_once - len(chunk))
             for output, values in zip(outputs, net(self._tensor(padded)), strict=True):
                 output.append(values[: len(chunk)].cpu().numpy())
         return tuple(np.concatenate(output) for output in outputs)

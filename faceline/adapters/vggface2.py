@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from faceline.batches import in_fixed_batches
+from faceline.devices import check_precision, exact_arithmetic, to_device, to_host, torch_dtype
 from faceline.errors import ModelError
 from faceline.threads import one_torch_thread
 
@@ -34,9 +35,11 @@ class VGGFace2:
         path: facenet-pytorch's state dictionary ``20180402-114759-vggface2.pt``.
         device: ``cpu`` or ``cuda``.
         threads: calls of the network at the same time; does not change the result.
+        precision: ``fp32``; ``bf16`` (CPU) or ``fp16`` (GPU) for filters and activations, with sums, the last layer
+            and the length in float32.
 
     Raises:
-        ModelError: the file does not hold these weights.
+        ModelError: the file does not hold these weights, or the device cannot do this precision.
     """
 
     name = "vggface2"
@@ -44,15 +47,19 @@ class VGGFace2:
     input_px = INPUT_PX
     same_person_threshold = SAME_PERSON_THRESHOLD
     same_person_tracklets = SAME_PERSON_TRACKLETS
+    faces_per_call: int
 
-    def __init__(self, path: Path, device: str = "cpu", threads: int = 1) -> None:
+    def __init__(self, path: Path, device: str = "cpu", threads: int = 1, precision: str = "fp32") -> None:
         import torch
 
         one_torch_thread()
-        # Channels-last suits the convolution kernels: 33 instead of 55 ms of one core per face in batches of 16.
+        check_precision(precision, device)
+        exact_arithmetic(device)
         self._network = load_network(path).to(device=device, memory_format=torch.channels_last)
+        self._dtype = torch_dtype(precision)
+        self._network.trunk.to(self._dtype)
         self._device = device
-        self._size, self._threads = (8, threads) if device == "cpu" else (64, 1)
+        self.faces_per_call, self._threads = (8, threads) if device == "cpu" else (64, 1)
 
     def prepare(self, crop_rgb: np.ndarray, crop_matrix: np.ndarray, box_px: np.ndarray) -> np.ndarray:
         """Cut MTCNN's box out of the aligned crop.
@@ -92,25 +99,27 @@ class VGGFace2:
         """
         if len(batch) == 0:
             return np.empty((0, DIMENSION), np.float32)
-        return in_fixed_batches(batch, self._size, self._run, self._threads)
+        return in_fixed_batches(batch, self.faces_per_call, self._run, self._threads)
 
     def _run(self, batch: np.ndarray) -> np.ndarray:
         import torch
 
         with torch.inference_mode():
-            faces = torch.from_numpy(np.ascontiguousarray(batch)).to(self._device)
             # NHWC memory seen as NCHW is exactly the channels-last layout: no copy. (x − 127.5) / 128 is
-            # facenet-pytorch's fixed_image_standardization.
-            faces = faces.permute(0, 3, 1, 2).to(torch.float32).sub_(127.5).div_(128.0)
-            vectors: np.ndarray = self._network(faces).to("cpu", torch.float32).numpy()
-            return vectors
+            # facenet-pytorch's fixed_image_standardization; exact in bf16 and fp16 but for the last bit or two.
+            faces = to_device(batch, self._device, torch.float32).permute(0, 3, 1, 2).sub_(127.5).div_(128.0)
+            return to_host(self._network(faces.to(self._dtype)))
 
 
 def load_network(path: Path) -> Any:
     """Load the weights strictly into the network, ready for inference on the CPU.
 
     Every entry must be there and nothing besides, but for the classification layer (``logits``), which is not used.
-    Batch normalisation is folded into the convolutions before it (same function, one pass over memory less).
+    Batch normalisation and the residuals' scales are folded into the convolutions, and sums and rectifiers are done
+    in the pass of the convolution before them: same function, 28 instead of 41 ms of one core per face in batches of 8.
+
+    Returns:
+        A torch module, float [n, 3, 160, 160] → float32 [n, 512] of unit length, with its convolutions in ``trunk``.
 
     Raises:
         ModelError: unreadable, or other weights.
@@ -135,7 +144,52 @@ def load_network(path: Path) -> Any:
         if hasattr(block, "conv") and hasattr(block, "bn"):
             block.conv = fuse_conv_bn_eval(block.conv, block.bn)
             block.bn = torch.nn.Identity()
-    return network.requires_grad_(False)
+    return _fused(network).eval().requires_grad_(False)
+
+
+def _fused(network: Any) -> Any:
+    """InceptionResnetV1 (its normalisation folded in) with fused convolutions; see `load_network`."""
+    import torch
+    from torch import nn
+    from torch.nn import functional
+
+    from faceline.adapters.fused import FusedConvolution
+
+    class Residual(nn.Module):
+        """facenet-pytorch's Block35, Block17 and Block8: branches side by side, brought together and added."""
+
+        def __init__(self, block: nn.Module) -> None:
+            super().__init__()
+            branches = [getattr(block, f"branch{i}") for i in range(3) if hasattr(block, f"branch{i}")]
+            self.branches = nn.ModuleList(branches)
+            self.together = FusedConvolution(block.conv2d, not getattr(block, "noReLU", False), block.scale)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.together(torch.cat([branch(x) for branch in self.branches], 1), x)
+
+    def fuse(module: nn.Module) -> nn.Module:
+        for name, child in list(module.named_children()):
+            setattr(module, name, fuse(child))
+        if hasattr(module, "conv") and hasattr(module, "bn"):
+            return FusedConvolution(module.conv, relu=True)
+        return Residual(module) if hasattr(module, "scale") and hasattr(module, "conv2d") else module
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            parts = (
+                *("conv2d_1a", "conv2d_2a", "conv2d_2b", "maxpool_3a", "conv2d_3b", "conv2d_4a", "conv2d_4b"),
+                *("repeat_1", "mixed_6a", "repeat_2", "mixed_7a", "repeat_3", "block8"),
+            )
+            self.trunk = nn.Sequential(*(fuse(getattr(network, name)) for name in parts))
+            self.last, self.norm = network.last_linear, network.last_bn
+
+        def forward(self, faces: torch.Tensor) -> torch.Tensor:
+            # The mean over the picture on: little work, and it decides about the distances.
+            features = self.trunk(faces).float().mean(dim=(2, 3))
+            return functional.normalize(self.norm(self.last(features)), p=2, dim=1)
+
+    return Network()
 
 
 def _not_the_weights(path: Path, reason: str) -> ModelError:

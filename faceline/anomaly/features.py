@@ -1,7 +1,7 @@
 """Feature sets: what is looked at, per row, in units of the person's own baseline.
 
 A set is made of blocks, each with its own sampling: emotions and expression measures exist for every face,
-embeddings and UMAP components only for about two faces a second. A block knows which of its rows are there; nothing
+embeddings and UMAP components only for about one face a second. A block knows which of its rows are there; nothing
 is carried over to the rows between.
 """
 
@@ -45,7 +45,7 @@ BLINKLESS = ("emotions", "measures", "blendshapes")
 """Blocks from which blinks are left out. How much a face moves includes them."""
 
 SPARSE = ("embeddings", "components")
-"""Blocks that exist only for embedded faces, about two a second."""
+"""Blocks that exist only for embedded faces, about one a second."""
 
 PCA_ROWS = 4000
 """At most so many rows, evenly spaced, define the principal directions of a person's embeddings."""

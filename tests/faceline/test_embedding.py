@@ -40,7 +40,7 @@ def choose(
         np.arange(count) / fps,
         np.array(quality),
         np.isfinite(quality),
-        EmbedParams(**params),
+        EmbedParams(**{"interval_s": 0.5, **params}),
     )
     return np.flatnonzero(state == EMBEDDED).tolist(), state.tolist()
 
@@ -122,9 +122,14 @@ class Toy:
 
     name, dimension, input_px, same_person_threshold, same_person_tracklets = "toy", 3, 8, 1.0, 1.0
 
-    def __init__(self) -> None:
+    def __init__(self, faces_per_call: int = 1) -> None:
+        self.faces_per_call, self.precision = faces_per_call, ""
         self.batches: list[int] = []
         self.prepared: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def at(self, precision: str) -> Toy:
+        self.precision = precision
+        return self
 
     def prepare(self, crop_rgb: np.ndarray, crop_matrix: np.ndarray, box_px: np.ndarray) -> np.ndarray:
         self.prepared.append((crop_matrix, box_px))
@@ -141,7 +146,7 @@ MODEL = ResolvedModel("identity", "toy", "0" * 64, Path("toy"), "test")
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> Toy:
     network = Toy()
-    monkeypatch.setattr(embedding, "open_embedder", lambda model, device, threads: network)
+    monkeypatch.setattr(embedding, "open_embedder", lambda model, device, threads, precision: network.at(precision))
     monkeypatch.setattr(embedding, "embedder_facts", lambda name: EmbedderFacts(3, 1.0, 1.0))
     return network
 
@@ -183,7 +188,7 @@ def run(payloads: dict[tuple[str, str], pa.Table], params: EmbedParams, batch_si
 def test_rows_are_those_of_align_with_vectors_where_embedded(toy: Toy) -> None:
     colours: list[tuple[int, int, int] | None] = [(10 * i, 100, 200) for i in range(12)]
     colours[3] = None
-    result = run(aligned(colours), EmbedParams(min_faces=1))
+    result = run(aligned(colours), EmbedParams(interval_s=0.5, min_faces=1))
     assert result["embedded"].schema == EMBEDDED_SCHEMA
     assert result["embedded"]["segment"].to_pylist() == [4] * 12
     assert result["embedded"]["face"].to_pylist() == list(range(12))
@@ -205,6 +210,19 @@ def test_batches_are_bounded_and_change_nothing(toy: Toy) -> None:
     parts = run(payloads, EmbedParams(interval_s=0), batch_size=7)
     assert max(toy.batches) == 7 and sum(toy.batches) == 59
     assert np.array_equal(whole["embeddings"], parts["embeddings"])
+
+
+def test_batches_are_whole_calls_of_the_network(toy: Toy) -> None:
+    """A call that is not full is filled up and costs as much, so that 20 faces at a time are 3 calls of 8, not 2.5."""
+    toy.faces_per_call = 8
+    run(aligned([(i, i, i) for i in range(1, 60)]), EmbedParams(interval_s=0), batch_size=20)
+    assert toy.batches == [24, 24, 11]
+
+
+def test_the_network_gets_the_precision_that_the_key_holds(toy: Toy) -> None:
+    for precision in ("fp32", "bf16", "fp16"):
+        run(aligned([(1, 2, 3)]), EmbedParams(precision=precision))
+        assert toy.precision == precision
 
 
 def test_rows_stay_in_line_over_several_batches_of_rows(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,7 +165,7 @@ def test_a_file_of_ones_own_comes_before_the_command_line(tmp_path: Path) -> Non
         (["report.top_events=2.5"], "report.top_events=2.5: must be a whole number at least 1 and at most 1000"),
         (["report.plots=perhaps"], "report.plots=perhaps: must be true or false"),
         (["sample.fps=true"], "sample.fps=true: must be a number or native"),
-        (["runtime.device=gpu"], "runtime.device=gpu: must be one of cpu, cuda"),
+        (["runtime.device=gpu"], "runtime.device=gpu: must be one of cpu, cuda, auto"),
         (["anomaly.window_s=1,nine"], "anomaly.window_s=nine: must be a number greater than 0 and at most 600"),
         (
             ["anomaly=ocsvm", "anomaly.model.nu=3"],
