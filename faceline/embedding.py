@@ -7,6 +7,7 @@ embedded: at 10 sampled frames per second and the default interval, one face in 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -162,39 +163,44 @@ def _compute(params: EmbedParams, inputs: Inputs, runtime: Runtime) -> Iterator[
     )
     chosen = state == EMBEDDED
 
-    # A segment without a face to embed does not load a network.
-    embedder, at_once = None, runtime.batch_size
-    if chosen.any():
-        embedder = open_embedder(model, runtime.device, runtime.threads, params.precision)
-        # Whole calls of the network: a call that is filled up costs as much as a full one.
-        at_once = -(-at_once // embedder.faces_per_call) * embedder.faces_per_call
-    dimension = embedder.dimension if embedder is not None else embedder_facts(model.name).dimension
-    yield {"embedded": EMBEDDED_SCHEMA.empty_table(), "embeddings": np.empty((0, dimension), np.float32)}
+    how = (runtime.device, runtime.threads, params.precision)
+    with ExitStack() as lent:
+        # A segment without a face to embed does not load a network.
+        embedder, at_once = None, runtime.batch_size
+        if chosen.any():
+            key = ("identity", model.name, model.sha256, *how)
+            embedder = lent.enter_context(runtime.residents.lend(key, lambda: open_embedder(model, *how)))
+            # Whole calls of the network: a call that is filled up costs as much as a full one.
+            at_once = -(-at_once // embedder.faces_per_call) * embedder.faces_per_call
+        dimension = embedder.dimension if embedder is not None else embedder_facts(model.name).dimension
+        yield {"embedded": EMBEDDED_SCHEMA.empty_table(), "embeddings": np.empty((0, dimension), np.float32)}
 
-    start, done, total = 0, 0, int(chosen.sum())
-    for crops in inputs.batches("align", "crops", ["crop"], _ROWS_AT_ONCE):
-        rows = slice(start, start + crops.num_rows)
-        start = rows.stop
-        embeddings = np.full((crops.num_rows, dimension), np.nan, np.float32)
-        wanted = np.flatnonzero(chosen[rows])
-        for first in range(0, len(wanted), at_once):
-            here = wanted[first : first + at_once]
-            assert embedder is not None
-            batch = [
-                embedder.prepare(_picture(crops["crop"][int(i)]), matrices[rows.start + i], boxes_px[rows.start + i])
-                for i in here
-            ]
-            embeddings[here] = embedder.embed(np.stack(batch))
-            done += len(here)
-            runtime.progress(done, total)
-        part = faces.slice(rows.start, crops.num_rows)
-        states = pa.array(state[rows], pa.string())
-        yield {
-            "embedded": pa.table([part["segment"], part["face"], states], schema=EMBEDDED_SCHEMA),
-            "embeddings": embeddings,
-        }
-    if start != faces.num_rows:
-        raise ArtifactError(f"{start} crops belong to {faces.num_rows} faces", where="align")
+        start, done, total = 0, 0, int(chosen.sum())
+        for crops in inputs.batches("align", "crops", ["crop"], _ROWS_AT_ONCE):
+            rows = slice(start, start + crops.num_rows)
+            start = rows.stop
+            embeddings = np.full((crops.num_rows, dimension), np.nan, np.float32)
+            wanted = np.flatnonzero(chosen[rows])
+            for first in range(0, len(wanted), at_once):
+                here = wanted[first : first + at_once]
+                assert embedder is not None
+                batch = [
+                    embedder.prepare(
+                        _picture(crops["crop"][int(i)]), matrices[rows.start + i], boxes_px[rows.start + i]
+                    )
+                    for i in here
+                ]
+                embeddings[here] = embedder.embed(np.stack(batch))
+                done += len(here)
+                runtime.progress(done, total)
+            part = faces.slice(rows.start, crops.num_rows)
+            states = pa.array(state[rows], pa.string())
+            yield {
+                "embedded": pa.table([part["segment"], part["face"], states], schema=EMBEDDED_SCHEMA),
+                "embeddings": embeddings,
+            }
+        if start != faces.num_rows:
+            raise ArtifactError(f"{start} crops belong to {faces.num_rows} faces", where="align")
 
 
 def _picture(crop: pa.BinaryScalar) -> np.ndarray:
