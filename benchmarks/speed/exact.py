@@ -49,12 +49,14 @@ class Told:
         events: events that count, most unusual first.
         peaks: the highest peaks of the final scores, events or not, highest first.
         persons: number of persons.
+        scored_s: person → seconds for which that face has a score.
     """
 
     faces: pa.Table
     events: tuple[Moment, ...]
     peaks: tuple[Moment, ...]
     persons: int
+    scored_s: Mapping[int, float]
 
 
 def read(analysis: Analysis, top: int = 2 * TOP) -> Told:
@@ -72,7 +74,9 @@ def read(analysis: Analysis, top: int = 2 * TOP) -> Told:
     real = np.array([state != "no_face" for state in whole["state"].to_pylist()], bool)
     rows = analysis.table("gridsearch", "events", ["person", "peak_s", "score", "explained"]).to_pylist()
     events = tuple(Moment(r["person"], r["peak_s"], r["score"]) for r in rows if not r["explained"])
-    return Told(whole.filter(pa.array(real)), events, highest(times, score, person, top), int(person.max(initial=0)))
+    persons = int(person.max(initial=0))
+    scored_s = {p: float(np.isfinite(score[person == p]).sum()) / analysis.fps for p in range(1, persons + 1)}
+    return Told(whole.filter(pa.array(real)), events, highest(times, score, person, top), persons, scored_s)
 
 
 def highest(times: np.ndarray, score: np.ndarray, person: np.ndarray, top: int) -> tuple[Moment, ...]:
@@ -138,6 +142,18 @@ def near(moments: Sequence[Moment], others: Sequence[Moment], within_s: float = 
     )
 
 
+def by_chance(moments: Sequence[Moment], scored_s: Mapping[int, float], within_s: float = WITHIN_S) -> float | None:
+    """What `near` would come to if the others lay anywhere, as many of each person's as of the moments themselves."""
+    if not moments:
+        return None
+    chances = []
+    for moment in moments:
+        number_ = sum(m.person == moment.person for m in moments)
+        seconds = scored_s.get(moment.person, 0.0)
+        chances.append(1 - (1 - min(1.0, 2 * within_s / seconds)) ** number_ if seconds > 0 else 0.0)
+    return float(np.mean(chances))
+
+
 def compare(one: Told, other: Told) -> dict[str, Any]:
     """Two runs on the same footage; "back" is from the second to the first."""
     matched = same_faces(one.faces, other.faces)
@@ -164,6 +180,7 @@ def compare(one: Told, other: Told) -> dict[str, Any]:
         "events_near_back": near(other.events, moved["events"]),
         "peaks_near": near(moved["peaks"][:TOP], other.peaks[:TOP]),
         "peaks_near_back": near(other.peaks[:TOP], moved["peaks"][:TOP]),
+        "peaks_by_chance": by_chance(other.peaks[:TOP], other.scored_s),
         "peaks_near_twice": near(moved["peaks"][:TOP], other.peaks),
         "peaks_near_twice_back": near(other.peaks[:TOP], moved["peaks"]),
     }
@@ -213,12 +230,13 @@ def told(result: Mapping[str, Any]) -> list[str]:
                     share(c["faces_same_person"]), share(c["tracks_same_person"]), number(c["score_correlation"], 3),
                     _both(c["events"]), f"{share(c['events_near'])}, {share(c['events_near_back'])}",
                     f"{share(c['peaks_near'])}, {share(c['peaks_near_back'])}",
+                    share(c["peaks_by_chance"]),
                     f"{share(c['peaks_near_twice'])}, {share(c['peaks_near_twice_back'])}",
                 ]
             )  # fmt: skip
     columns = [
         "clip", "compared with exact", "faces", "matched, back", "persons", "faces: same", "tracks: same",
-        "score corr.", "events", f"within {WITHIN_S:g} s, back", f"top {TOP}, back", f"top {TOP} in {2 * TOP}, back",
+        "score corr.", "events", f"within {WITHIN_S:g} s, back", f"top {TOP}, back", "by chance", f"top {TOP} in {2 * TOP}, back",
     ]  # fmt: skip
     return [f"exact: {' '.join(EXACT)}; other seeds: {' '.join(SEEDED)}", *table(columns, rows)]
 

@@ -71,12 +71,17 @@ def measure(clip: Path, overrides: Sequence[str], *, base_s: float = BASE_S) -> 
     return {"clip": clip.name, "runs": runs, "growth": {f: growth(runs, f) for f in ("wall_s", "cpu_s", "rss_mb")}}
 
 
-def measure_hour(overrides: Sequence[str], *, minutes: float) -> dict[str, Any]:
-    """An hour of mixed footage, run to the end; of the demo's footage where there are no clips."""
-    found = [path for path in (find_clip(name) for name in MIXED) if path is not None]
-    clips = found or [made_footage()]
-    footage = mixed(60 * minutes, clips)
-    return {"clips": [clip.name for clip in clips], "runs": [{"times": minutes, **one_run(footage, overrides)}]}
+def measure_mixed(overrides: Sequence[str], clips: Sequence[Path], *, minutes: float) -> dict[str, Any]:
+    """So many minutes of footage that goes through clips in turn, run to the end.
+
+    Args:
+        overrides: of faceline.
+        clips: empty for `MIXED`, or the demo's footage where none of them is there.
+        minutes: length of the footage.
+    """
+    found = clips or [path for path in (find_clip(name) for name in MIXED) if path is not None] or [made_footage()]
+    footage = mixed(60 * minutes, found)
+    return {"clips": [clip.name for clip in found], "runs": [{"times": 1, **one_run(footage, overrides)}]}
 
 
 def told(result: Mapping[str, Any]) -> list[str]:

@@ -25,7 +25,7 @@ from benchmarks.speed.running import analyze
 from benchmarks.speed.script import Asked
 
 LEAST_S = 120.0
-"""Clips are also measured at this length: in a few seconds of footage, starting up is most of the time."""
+"""Shorter clips are also measured at this length: in a few seconds of footage, starting up is most of the time."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def part_ratio(bench: Bench) -> dict[str, Any]:
             if position == 0:
                 _warm_up(bench)
             for label, clip in bench.clips.items():
-                versions = _versions(label, clip)
+                versions = _versions(label, clip, bench.args.least)
                 # Of the other embedders only the longer versions: they differ in one stage.
                 for name, footage in versions if position == 0 else versions[-1:]:
                     print(f"ratio: {name}, {identity.name}", file=sys.stderr, flush=True)
@@ -85,15 +85,13 @@ def part_ratio(bench: Bench) -> dict[str, Any]:
     return {"items": items, "script_seeks": not bench.args.no_seek}
 
 
-def _versions(label: str, clip: Path) -> list[tuple[str, Path]]:
+def _versions(label: str, clip: Path, least_s: float) -> list[tuple[str, Path]]:
+    """A clip as it is, and, where that is shorter than ``least_s``, at that length."""
     from faceline.video import open_footage
 
-    as_it_is = [(label, clip)]
-    return as_it_is if open_footage(clip).duration_s >= LEAST_S else [*as_it_is, _longer(label, clip)]
-
-
-def _longer(label: str, clip: Path) -> tuple[str, Path]:
-    return f"{label}, {LEAST_S:g} s", lengthened(clip, LEAST_S)
+    if open_footage(clip).duration_s >= least_s:
+        return [(label, clip)]
+    return [(label, clip), (f"{label}, {least_s:g} s", lengthened(clip, least_s))]
 
 
 def _warm_up(bench: Bench) -> None:
@@ -120,7 +118,7 @@ def part_memory(bench: Bench) -> dict[str, Any]:
     runs = []
     for label, clip in bench.clips.items():
         print(f"memory: {label}", file=sys.stderr, flush=True)
-        _, footage = _versions(label, clip)[-1]
+        _, footage = _versions(label, clip, bench.args.least)[-1]
         runs.append({"times": 1, "label": label, **lengths.one_run(footage, bench.overrides)})
     return {"runs": runs}
 
@@ -142,7 +140,9 @@ def part_warm(bench: Bench) -> dict[str, Any]:
 
 def part_exact(bench: Bench) -> dict[str, Any]:
     clips = dict(bench.clips)
-    clips.setdefault("made", made_footage())
+    if not bench.args.clips:
+        # The one that surely has events.
+        clips.setdefault("made", made_footage())
     found = {}
     for label, clip in clips.items():
         print(f"exact: {label}", file=sys.stderr, flush=True)
@@ -157,7 +157,8 @@ def part_profile(bench: Bench) -> dict[str, Any]:
 
 def part_hour(bench: Bench) -> dict[str, Any]:
     print("hour", file=sys.stderr, flush=True)
-    return lengths.measure_hour(bench.overrides, minutes=bench.args.hour_minutes)
+    named = list(bench.clips.values()) if bench.args.clips else []
+    return lengths.measure_mixed(bench.overrides, named, minutes=bench.args.hour_minutes)
 
 
 def told_memory(result: Mapping[str, Any]) -> list[str]:
@@ -193,6 +194,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="of the ratio; figures are medians over them")
     parser.add_argument("--frames", type=int, default=25, help="of the script in each round, at most")
     parser.add_argument("--recall-frames", type=int, default=120, help="on which faces are counted, at most, per clip")
+    parser.add_argument("--least", type=float, default=LEAST_S, help="seconds to which shorter clips are lengthened")
     parser.add_argument("--no-seek", action="store_true", help="let the script decode forward instead of seeking")
     parser.add_argument("--base", type=float, default=lengths.BASE_S, help="seconds that 1x stands for in length")
     parser.add_argument("--minutes", type=float, default=10.0, help="of the footage for overhead")
