@@ -236,7 +236,8 @@ def told(result: Mapping[str, Any]) -> list[str]:
             )  # fmt: skip
     columns = [
         "clip", "compared with exact", "faces", "matched, back", "persons", "faces: same", "tracks: same",
-        "score corr.", "events", f"within {WITHIN_S:g} s, back", f"top {TOP}, back", "by chance", f"top {TOP} in {2 * TOP}, back",
+        "score corr.", "events", f"within {WITHIN_S:g} s, back", f"top {TOP}, back", "by chance",
+        f"top {TOP} in {2 * TOP}, back",
     ]  # fmt: skip
     return [f"exact: {' '.join(EXACT)}; other seeds: {' '.join(SEEDED)}", *table(columns, rows)]
 
