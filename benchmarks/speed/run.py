@@ -78,7 +78,7 @@ def part_ratio(bench: Bench) -> dict[str, Any]:
                         footage,
                         script,
                         bench.overrides_for(identity),
-                        rounds=bench.args.rounds,
+                        rounds=bench.args.rounds if position == 0 else bench.args.other_rounds,
                         frames_each=bench.args.frames,
                     )
                     items.append({"label": name, "clip": clip.name, "embedder": identity.name, **found})
@@ -192,6 +192,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--embedders", default="", help="with commas between; all whose weights are there")
     parser.add_argument("--fps", type=float, default=10.0, help="sampled frames per second")
     parser.add_argument("--rounds", type=int, default=3, help="of the ratio; figures are medians over them")
+    parser.add_argument("--other-rounds", type=int, default=1, help="the same for all embedders but the first")
     parser.add_argument("--frames", type=int, default=25, help="of the script in each round, at most")
     parser.add_argument("--recall-frames", type=int, default=120, help="on which faces are counted, at most, per clip")
     parser.add_argument("--least", type=float, default=LEAST_S, help="seconds to which shorter clips are lengthened")

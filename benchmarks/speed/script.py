@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -153,8 +154,9 @@ class Asked:
             command += ["--weights", str(identity.path)]
         if not seek:
             command += ["--no-seek"]
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the script)
         self._process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True
         )
         self._answer()
 
@@ -166,6 +168,7 @@ class Asked:
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
+        self._errors.close()
 
     def run(self, footage: Path, indices: Sequence[int]) -> dict[str, Any]:
         """See `StraightforwardScript.run`."""
@@ -181,7 +184,11 @@ class Asked:
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"the straightforward script ended with exit code {self._process.wait()}")
+            code = self._process.wait()
+            self._errors.seek(0)
+            raise RuntimeError(
+                f"the straightforward script ended with exit code {code}:\n{self._errors.read()[-2000:]}"
+            )
         return json.loads(line)
 
 

@@ -125,3 +125,18 @@ def test_clips_that_are_named_have_to_be_there(tmp_path: Path, monkeypatch: pyte
     clip = make(tmp_path / "clips" / footage.CLIPS["two people"], 4)
     assert footage.chosen_clips([]) == {"two people": clip}
     assert footage.chosen_clips([clip.name]) == {clip.stem: clip}
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("name", [footage.CLIPS["two people"], footage.CLIPS["crowd 1080p"]])
+def test_real_clips_become_longer(name: str, testdata: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(footage, "FOLDER", tmp_path)
+    clip = testdata / "clips" / name
+    once = open_footage(clip)
+    opened = open_footage(footage.lengthened(clip, 2.5 * once.duration_s))
+    assert opened.duration_s >= 2.5 * once.duration_s - 0.1
+    assert opened.native_fps == pytest.approx(once.native_fps) and opened.damage is None
+    wanted = frozenset([3, once.packets + 3, 2 * once.packets + 3])
+    with read_frames(opened, wanted=wanted) as reader:
+        first, second, third = (frame.rgb() for frame in reader)
+    assert np.array_equal(first, second) and np.array_equal(first, third)
