@@ -19,12 +19,12 @@ from benchmarks.speed.running import Analysis, Cost
 from benchmarks.speed.tables import number, table
 
 BATCHES = (1, 8, 32)
-PICTURES = 48
+PICTURES = 32
 DECODED = 300
 LOOKED_AT_PX = 640
 
 
-def cpu_ms(work: Callable[[], Any], units: int, *, repeats: int = 3) -> float:
+def cpu_ms(work: Callable[[], Any], units: int, *, repeats: int = 2) -> float:
     """Least CPU milliseconds per unit over several repetitions, after one that does not count."""
     work()
     best = float("inf")

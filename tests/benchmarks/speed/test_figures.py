@@ -122,11 +122,12 @@ def test_of_a_generator_only_its_own_work_counts() -> None:
             yield number
 
     found = []
+    began = time.perf_counter()
     for number in clock._clocked("reading", items)():
         time.sleep(0.1)  # whoever uses it
         found.append(number)
     assert found == [0, 1, 2]
-    assert 0.06 <= clock.spent["reading"].wall_s < 0.2
+    assert 0.06 <= clock.spent["reading"].wall_s <= time.perf_counter() - began - 0.3
 
 
 def test_a_run_without_prefect_gives_results_and_clocks_the_store(
