@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.speed import direct, lengths, overhead, profile, ratio, storeclock, tables
+from benchmarks.speed import direct, floor, lengths, overhead, profile, ratio, storeclock, tables
 from benchmarks.speed.running import Analysis, Cost
 from flows.console import stage_line
 
@@ -177,6 +177,42 @@ def test_stretches_of_a_run_and_what_ran_meanwhile() -> None:
     ]  # fmt: skip
     assert found[0]["cpu_s"] == {"main": 2.0, "server": 1.0}
     assert found[1]["cpu_s"] == {"main": 4.0, "server": 2.0}
+
+
+def test_a_profile_is_told_beside_its_floor() -> None:
+    part = {"name": "detect", "start_s": 2.0, "end_s": 6.0, "seconds": 5.0, "cpu_s": {"main": 4.0, "server": 2.0}}
+    result = {
+        "footage": "clip.mp4", "frames": 100, "wall_s": 8.0, "cpu_s": 12.0, "timeline": [part],
+        "floor": {
+            "decoding": {"cpu_ms": 2.0, "batch": 1, "units": 500},
+            "detector": {"cpu_ms": 20.0, "batch": 8, "by_batch": {"8": 20.0}, "units": 50},
+            "blendshapes": {"failed": "ValueError: there are no weights for them", "units": 0},
+        },
+    }  # fmt: skip
+    lines = profile.told(result)
+    rows = {line.split("  ")[0]: line.split() for line in lines}
+    assert rows["detect"][1:] == ["2.0", "6.0", "5.0", "6.0", "4.0", "2.0"]
+    assert rows["decoding"][1:] == ["2.00", "500", "1.0"]
+    assert rows["detector"][1:] == ["20.00", "at", "8", "50", "1.0"]
+    assert rows["blendshapes"][-3:] == ["weights", "for", "them"]
+    assert rows["together"][-1] == "2.0" and rows["the run"][-1] == "12.0"
+
+
+def test_the_cheapest_batch_counts_and_every_input_is_worked_on() -> None:
+    import numpy as np
+
+    sizes: list[int] = []
+
+    def call(batch: np.ndarray) -> None:
+        sizes.append(len(batch))
+        until = time.process_time() + 0.004 * (1 if len(batch) == 8 else len(batch))
+        while time.process_time() < until:
+            pass
+
+    found = floor.per_batch(call, np.zeros((16, 2)))
+    assert found["batch"] == 8 and found["cpu_ms"] == found["by_batch"][8] == min(found["by_batch"].values())
+    assert found["by_batch"][1] == pytest.approx(4, rel=0.5)
+    assert sum(sizes) == 16 * 3 * len(floor.BATCHES)
 
 
 def test_tables_line_up_and_keep_every_cell() -> None:
