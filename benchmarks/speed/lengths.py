@@ -88,11 +88,11 @@ def told(result: Mapping[str, Any]) -> list[str]:
     """Figures of one or several lengths as lines."""
     runs = result["runs"]
     lines = table(
-        ["length", "wall s", "CPU s", "real time", "CPU s per minute", "RSS MB", "PSS MB", "artifacts MB",
+        ["footage", "wall s", "CPU s", "real time", "CPU s per minute", "RSS MB", "PSS MB", "artifacts MB",
          "MB per face-hour", "faces", "persons", "events"],
         [
             [
-                f"{r['duration_s']:.0f} s", number(r["wall_s"]), number(r["cpu_s"]), times(r["real_time"]),
+                _name(r), number(r["wall_s"]), number(r["cpu_s"]), times(r["real_time"]),
                 number(60 * r["cpu_s"] / r["duration_s"], 2), number(r["rss_mb"], 0), number(r["pss_mb"], 0),
                 number(r["artifact_bytes"] / 1e6), _mb(r["bytes_per_face_hour"]), str(r["counts"]["faces"]),
                 str(r["counts"]["persons"]), str(r["counts"]["events"]),
@@ -101,8 +101,8 @@ def told(result: Mapping[str, Any]) -> list[str]:
         ],
     )  # fmt: skip
     stages = list(runs[0]["stages"])
-    rows = [[f"{r['duration_s']:.0f} s", *(number(r["stages"][s]) for s in stages)] for r in runs]
-    lines += ["", "Wall seconds of each stage, summed over segments and trials:", *table(["length", *stages], rows)]
+    rows = [[_name(r), *(number(r["stages"][s]) for s in stages)] for r in runs]
+    lines += ["", "Wall seconds of each stage, summed over segments and trials:", *table(["footage", *stages], rows)]
     if grown := result.get("growth"):
         lines += [
             "",
@@ -110,6 +110,11 @@ def told(result: Mapping[str, Any]) -> list[str]:
             f"{times(grown['cpu_s'])} (1 is linear); growth of peak memory {times(grown['rss_mb'])}",
         ]
     return lines
+
+
+def _name(run: Mapping[str, Any]) -> str:
+    length = f"{run['duration_s']:.0f} s"
+    return f"{run['label']} ({length})" if "label" in run else length
 
 
 def _mb(value: float | None) -> str:

@@ -79,7 +79,8 @@ def test_size_per_hour_of_a_face(tmp_path: Path) -> None:
     assert found["artifact_bytes"] == 3000
     assert found["face_hours"] == pytest.approx(90 / 5 / 3600)  # 90 faces at 5 frames/s: 18 s
     assert found["bytes_per_face_hour"] == pytest.approx(3000 * 200)
-    header, row = lengths.told({"runs": [{**found, "bytes_per_face_hour": 250e6}]})[:2]
+    header, row = lengths.told({"runs": [{**found, "label": "crowd", "bytes_per_face_hour": 250e6}]})[:2]
+    assert row.startswith("crowd (20 s)")
     assert row[: header.index("MB per face-hour") + 16].split()[-1] == "250"
 
 
