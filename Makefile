@@ -51,8 +51,8 @@ format: $(STAMP)  ## Put the code into its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(STAMP)  ## faceline against the straightforward script, on one clip in one run (FOOTAGE=clip.mp4)
-	$(BIN)/python -m benchmarks.bench $(if $(FOOTAGE),--footage "$(FOOTAGE)") $(ARGS)
+bench: $(STAMP)  ## Speed, faces found, memory, growth, overhead, exactness, beside the straightforward script (ARGS="--help")
+	$(BIN)/python -m benchmarks.speed.run $(ARGS)
 
 bench-anomalies: $(STAMP)  ## faceline and other methods on footage with known events (ARGS="--help" says what there is to choose)
 	$(BIN)/python -m benchmarks.anomalies.run $(ARGS)
