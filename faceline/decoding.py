@@ -35,8 +35,8 @@ class Decoding:
     The rank of a picture is the number of packets whose stamps are smaller, counted from the entry point's rank. It
     is therefore the same wherever reading began, and pictures lost to damage keep their rank.
 
-    Pictures that are not ``wanted`` are left out where no other refers to them (H.264: nal_ref_idc 0, MPEG-2 and MPEG-4:
-    B-pictures, and so on), which FFmpeg is told packet by packet; it decodes the others to the same bytes as ever.
+    Pictures that are not ``wanted`` are left out where no other refers to them (in H.264 those of nal_ref_idc 0),
+    which FFmpeg is told packet by packet; it decodes the others to the same bytes.
 
     After a fault the decoder waits for the next keyframe; what comes out until then is marked as spoilt.
 

@@ -144,7 +144,7 @@ class Converter:
         return self.projection.orientation.upright(shrunk(picture, fitted_px(full_px, max_side_px)))
 
     def gray(self, image: av.VideoFrame, max_side_px: int | None) -> np.ndarray:
-        """Upright uint8 luma ``[H, W]`` of a decoded image, as large as `rgb` would be, in the range it is stored in."""
+        """Upright uint8 luma ``[H, W]`` of a decoded image, as large as `rgb` would be, in its stored range."""
         size_px = fitted_px(self.projection.unturned_px, max_side_px)
         if image.format.name in _LUMA_FIRST:
             plane = image.planes[0]

@@ -34,6 +34,10 @@ _SEEK_ATTEMPTS = 3
 #: Frames decoded ahead of their use: enough to keep the decoder busy through a batch, few enough for 4K pictures.
 _FRAMES_AHEAD = 6
 
+#: Decoders that leave out pictures to which no other refers and keep the rest to the byte. FFmpeg's MPEG-1 decoder was
+#: seen to lose the last picture as well; the others have not been tried.
+_LEAVES_OUT = frozenset({"h264", "hevc"})
+
 UNSTEADY_CURE = "wait until nothing writes to it, then run again"
 
 
@@ -121,8 +125,8 @@ class _Reading:
         self.stopped = threading.Event()
         self._wanted = wanted
         # Where stamps only number the packets, a picture left out would pass its stamp on to the next.
-        is_stamped = isinstance(wanted, Mapping) and footage.rule == "pts" and not neighbours
-        self._stamps = frozenset(wanted.values()) if isinstance(wanted, Mapping) and is_stamped else None
+        can_skip = footage.codec in _LEAVES_OUT and footage.rule == "pts" and not neighbours
+        self._stamps = frozenset(wanted.values()) if can_skip and isinstance(wanted, Mapping) else None
         self._neighbours = neighbours
         self._lead_s = lead_s if neighbours else Fraction(0)
 

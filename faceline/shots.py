@@ -58,7 +58,7 @@ def cut_score(before: np.ndarray, after: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class _Blocks:
-    """The blocks of a picture, ``[rows, columns, 8, 8]``, their contrast and which are textured, ``[rows, columns]``."""
+    """The blocks of a picture ``[rows, columns, 8, 8]``; their contrast and which are textured, ``[rows, columns]``."""
 
     values: np.ndarray
     centred: np.ndarray

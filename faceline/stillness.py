@@ -34,16 +34,14 @@ class StillWatch:
         """
         if self._least <= 0.0:
             return False
-        self._changed = self._changed or cut or self._reference is None or self._differs(gray)
+        reference = self._reference
+        self._changed = self._changed or cut or reference is None or largest_change(reference, gray) >= self._least
         if not is_key:
             return False
         is_still = not self._changed
         if self._changed:
             self._reference, self._changed = gray, False
         return is_still
-
-    def _differs(self, gray: np.ndarray) -> bool:
-        return largest_change(self._reference, gray) >= self._least
 
 
 def largest_change(before: np.ndarray, after: np.ndarray) -> float:
