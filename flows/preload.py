@@ -9,7 +9,7 @@ from tasks.worker_process import import_ahead
 
 _LIBRARIES = {
     "sample": ("av", "cv2"),
-    "detect": ("torch", "facenet_pytorch", "torchvision.ops"),
+    "detect": ("torch",),
     "align": ("mediapipe.python",),
     "embed": ("torch",),
     "emote": ("torch", "h5py"),

@@ -59,7 +59,8 @@ class MtcnnDetector:
         threads: int = 1,
     ) -> None:
         import torch
-        from facenet_pytorch.models.mtcnn import ONet, PNet, RNet
+
+        from faceline.adapters.facenet import network_module
 
         one_torch_thread()
         self._threads = threads if device == "cpu" else 1
@@ -70,7 +71,8 @@ class MtcnnDetector:
         self._thresholds = thresholds
         self._factor = pyramid_factor
         nets = []
-        for kind, name in ((PNet, "pnet"), (RNet, "rnet"), (ONet, "onet")):
+        defined = network_module("mtcnn")
+        for kind, name in ((defined.PNet, "pnet"), (defined.RNet, "rnet"), (defined.ONet, "onet")):
             net = kind(pretrained=False)
             net.load_state_dict(torch.load(weights / "data" / f"{name}.pt", map_location="cpu", weights_only=True))
             nets.append(net.eval().to(self._device, memory_format=torch.channels_last))
@@ -255,15 +257,16 @@ def _cells(
 
 def _nms(boxes: np.ndarray, scores: np.ndarray, owners: np.ndarray, threshold: float) -> np.ndarray:
     """Indices that survive non-maximum suppression within each frame, most confident first."""
-    import torch
-    from torchvision.ops import nms
+    import cv2
 
     if not len(boxes):
         return np.zeros(0, np.int64)
     # Frames side by side in float64, from 0 on: far enough apart, and too precise for the shift to matter.
     apart = boxes.astype(np.float64) - boxes.min()
     apart += (owners * (apart.max() + 1.0))[:, None]
-    return nms(torch.from_numpy(apart), torch.from_numpy(scores.astype(np.float64)), threshold).numpy()
+    apart[:, 2:] -= apart[:, :2]
+    kept = cv2.dnn.NMSBoxes(apart, scores.astype(np.float64).tolist(), 0.0, threshold)
+    return np.asarray(kept, np.int64).reshape(-1)
 
 
 def _nms_within(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> list[int]:

@@ -125,15 +125,16 @@ def load_network(path: Path) -> Any:
         ModelError: unreadable, or other weights.
     """
     import torch
-    from facenet_pytorch import InceptionResnetV1
     from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    from faceline.adapters.facenet import network_module
 
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises anything from EOFError to pickle.UnpicklingError.
         raise _not_the_weights(path, f"{type(error).__name__} while reading it") from error
     with torch.device("meta"):  # Shapes only: random weights would be made for a second, then thrown away.
-        network = InceptionResnetV1(pretrained=None, classify=False)
+        network = network_module("inception_resnet_v1").InceptionResnetV1(pretrained=None, classify=False)
     try:
         weights = {key: value for key, value in state.items() if not key.startswith("logits.")}
         network.load_state_dict(weights, assign=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from faceline.adapters.facemesh import FaceMesh
-from faceline.aligning import AlignedFace, AlignParams, DetectedFace, Picture, describe_face, place_mesh
+from faceline.aligning import AlignedFace, AlignParams, DetectedFace, describe_face, place_mesh
 from faceline.cropping import decode_jpeg
 from faceline.embedding import open_embedder
 from faceline.weights import resolve
@@ -73,7 +73,7 @@ def aligned_pictures(testdata: Path, mtcnn: Any) -> dict[str, tuple[AlignedFace,
         x0, y0, x1, y1 = (float(value) for value in boxes[largest])
         box_px = np.array([x0, y0, x1 - x0, y1 - y0])
         face = DetectedFace(box_px, np.asarray(points[largest], np.float64), True)
-        whole = Picture(np.asarray(picture))
+        whole = np.asarray(picture)
         result[name] = describe_face(whole, face, place_mesh(whole, face, model, AlignParams())), box_px
     model.close()
     return result
