@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed.footage import lengthened
-from benchmarks.speed.running import analyze, python, run
+from benchmarks.speed.running import Cost, analyze, python, run
 from benchmarks.speed.tables import number, share, table
 
 

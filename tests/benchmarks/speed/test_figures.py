@@ -154,7 +154,9 @@ def test_a_run_without_prefect_gives_results_and_clocks_the_store(
             output.mux(packet)
     before, imported = Store.commit, "prefect" in sys.modules
     arguments = [f"footage={clip}", f"output={tmp_path / 'results'}", f"store.root={tmp_path / 'store'}"]
-    assert direct.main(["--clock", *arguments, "gridsearch=small", "report.plots=false", "models.blendshapes=none"]) == 0
+    assert (
+        direct.main(["--clock", *arguments, "gridsearch=small", "report.plots=false", "models.blendshapes=none"]) == 0
+    )
     spent = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert set(spent) == set(storeclock.CLOCKED)
     assert all(kind["calls"] > 0 and kind["wall_s"] > 0 for kind in spent.values())
