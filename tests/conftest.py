@@ -26,9 +26,14 @@ def _testdata() -> Path:
     return Path(named) if named else ROOT.parent / "shared" / "data"
 
 
-def pytest_report_header() -> str:
+def pytest_report_header() -> list[str]:
     folder = _testdata()
-    return f"real clips: {'found' if (folder / 'clips').is_dir() else 'NOT FOUND, tests on them are skipped'}"
+    # Looked for without importing torch, which takes seconds.
+    gpu = "found" if Path("/dev/nvidia0").exists() else "NOT FOUND, tests on it are skipped"
+    return [
+        f"GPU: {gpu}",
+        f"real clips: {'found' if (folder / 'clips').is_dir() else 'NOT FOUND, tests on them are skipped'}",
+    ]
 
 
 @pytest.fixture(scope="session")
