@@ -13,14 +13,14 @@ import sys
 import threading
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 _PACKAGE = "_facenet_pytorch_networks"
 _loading = threading.Lock()
 
 
-def network_module(name: str) -> Any:
-    """The module ``facenet_pytorch.models.<name>`` of its own definitions: ``mtcnn`` or ``inception_resnet_v1``.
+def network_module(name: Literal["mtcnn", "inception_resnet_v1"]) -> Any:
+    """The module ``facenet_pytorch.models.<name>``, of its own definitions.
 
     Only the networks in it work; what finds and cuts faces with them does not.
 
@@ -30,7 +30,10 @@ def network_module(name: str) -> Any:
     with _loading:
         if _PACKAGE not in sys.modules:
             _lay_out()
-        return importlib.import_module(f"{_PACKAGE}.{name}")
+        # Written out: which code a stage's result depends on is read from the source.
+        if name == "mtcnn":
+            return importlib.import_module("_facenet_pytorch_networks.mtcnn")
+        return importlib.import_module("_facenet_pytorch_networks.inception_resnet_v1")
 
 
 def _lay_out() -> None:

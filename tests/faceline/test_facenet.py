@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from typing import Literal
 
 import pytest
 
@@ -16,7 +17,9 @@ pytestmark = pytest.mark.models
 @pytest.mark.parametrize(
     ("module", "names"), [("mtcnn", ("PNet", "RNet", "ONet")), ("inception_resnet_v1", ("InceptionResnetV1",))]
 )
-def test_they_are_the_package_s_own_definitions(module: str, names: tuple[str, ...]) -> None:
+def test_they_are_the_package_s_own_definitions(
+    module: Literal["mtcnn", "inception_resnet_v1"], names: tuple[str, ...]
+) -> None:
     from facenet_pytorch.models import inception_resnet_v1, mtcnn
 
     theirs = {"mtcnn": mtcnn, "inception_resnet_v1": inception_resnet_v1}[module]
