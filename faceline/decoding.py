@@ -35,10 +35,14 @@ class Decoding:
     The rank of a picture is the number of packets whose stamps are smaller, counted from the entry point's rank. It
     is therefore the same wherever reading began, and pictures lost to damage keep their rank.
 
+    Pictures that are not ``wanted`` are left out where no other refers to them (in H.264 those of nal_ref_idc 0),
+    which FFmpeg is told packet by packet; it decodes the others to the same bytes.
+
     After a fault the decoder waits for the next keyframe; what comes out until then is marked as spoilt.
 
     Attributes:
         damages: faults met so far, in order.
+        wanted: stamps of the pictures that somebody wants, set before the iteration; None decodes all.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class Decoding:
         self._time_base = time_base
         self._entry = entry
         self._has_keyframes = has_keyframes
+        self.wanted: frozenset[int] | None = None
         self._next_rank = entry.rank if entry else 0
         self._pending: list[int] = []
         # What is stored before the first keyframe cannot be decoded, and its absence is no damage.
@@ -85,6 +90,8 @@ class Decoding:
                     self._fail("the container holds a torn packet")
                 elif packet.is_keyframe or not self._awaits_key:
                     self._awaits_key = False
+                    if self.wanted is not None:
+                        self._codec.skip_frame = "DEFAULT" if packet.pts in self.wanted else "NONREF"
                     yield from self._decode(packet)
         except av.error.FFmpegError as error:
             self._note(f"reading the container failed: {error.strerror}")

@@ -60,6 +60,10 @@ class FaceDetector(Protocol):
         """
         ...
 
+    def refine(self, frames_rgb: Sequence[np.ndarray], boxes_px: Sequence[np.ndarray]) -> list[Detections]:
+        """The faces at these places (``[n, 4]`` per picture), a row per place, confidence near 0 where none is."""
+        ...
+
 
 def without_duplicates(found: Detections, min_confidence: float = 0.0) -> Detections:
     """One detection per face, ordered from left to right.

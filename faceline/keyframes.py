@@ -56,6 +56,10 @@ class Eyes(Protocol):
         """Faces at their true places, given the expected ones and where they were before and after; None in doubt."""
         ...
 
+    def refine(self, expected: list[tuple[int, Detections]]) -> list[Detections | None]:
+        """The faces of these frames, measured anew about their expected places; None in doubt."""
+        ...
+
 
 def find_faces(
     time_s: np.ndarray,
@@ -64,6 +68,7 @@ def find_faces(
     eyes: Eyes,
     min_iou: float,
     known: dict[int, Detections] | None = None,
+    refine_s: float = 0.0,
 ) -> list[FoundFaces]:
     """Faces of all frames of a stretch that begins and ends with a key frame.
 
@@ -71,7 +76,8 @@ def find_faces(
         time_s, is_key, cut: the frames' times, key frames, and shot boundaries before them.
         eyes: detector and follower.
         min_iou: see `DetectParams.interpolate_iou`.
-        known: frames already looked at, by position.
+        known: frames whose faces are known already, by position.
+        refine_s: see `DetectParams.refine_s`.
     """
     seen: dict[int, Detections] = dict(known or {})
 
@@ -86,16 +92,25 @@ def find_faces(
     spans = [(a, b) for a, b in pairwise(keys) if b - a > 1 and not cut[b]]
     while spans:
         split: list[tuple[int, int, int]] = []
+        expected: list[tuple[int, Detections]] = []
         for a, b in spans:
             doubtful = (a + b) // 2
             pairs = matched(seen[a].boxes_px, seen[b].boxes_px, min_iou, rivalry=0.5)
             if len(pairs) == len(seen[a]) == len(seen[b]):
-                filled = _filled(time_s, a, b, seen[a], seen[b], pairs, eyes)
+                is_long = len(pairs) > 0 and 0.0 < refine_s < time_s[b] - time_s[a] - 1e-6
+                inside = range(doubtful, doubtful + 1) if is_long else range(a + 1, b)
+                filled = _filled(time_s, a, b, inside, seen[a], seen[b], pairs, eyes)
                 if not isinstance(filled, int):
-                    between.update(filled)
-                    continue
-                doubtful = filled
+                    if not is_long:
+                        between.update(filled)
+                        continue
+                    expected.append((doubtful, filled[doubtful]))
+                else:
+                    doubtful = filled
             split.append((a, doubtful, b))
+        for (i, _), faces in zip(expected, eyes.refine(expected) if expected else [], strict=True):
+            if faces is not None:
+                seen[i] = faces
         look_at([middle for _, middle, _ in split])
         spans = [(low, high) for a, m, b in split for low, high in ((a, m), (m, b)) if high - low > 1]
     return [FoundFaces(seen[i], True) if i in seen else FoundFaces(between[i], False) for i in range(len(time_s))]
@@ -105,15 +120,16 @@ def _filled(
     time_s: np.ndarray,
     a: int,
     b: int,
+    inside: range,
     before: Detections,
     after: Detections,
     pairs: Sequence[tuple[int, int]],
     eyes: Eyes,
 ) -> dict[int, Detections] | int:
-    """Faces of the frames between ``a`` and ``b`` by position, or the first frame that is in doubt."""
+    """Faces of frames between ``a`` and ``b`` by position, or the first of them that is in doubt."""
     before, after = before.taken([i for i, _ in pairs]), after.taken([j for _, j in pairs])
     filled: dict[int, Detections] = {}
-    for i in range(a + 1, b):
+    for i in inside:
         length_s = time_s[b] - time_s[a]
         share = (time_s[i] - time_s[a]) / length_s if length_s > 0 else 0.0
         expected = interpolated(before, after, float(share))

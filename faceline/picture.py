@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 #: Width and height of `Frame.thumbnail` in pixels; small enough that a shot looks like itself from frame to frame.
 THUMBNAIL_PX = (64, 36)
 
+#: Pixel formats of 8 bits whose first plane is the luma.
+_LUMA_FIRST = frozenset(
+    {"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "yuvj444p", "yuv410p", "yuv411p", "nv12", "gray"}
+)
+
 #: Sample aspect ratios outside of this range are broken headers, not pixels that anybody records.
 _PLAUSIBLE_SAR = (Fraction(1, 4), Fraction(4))
 
@@ -101,6 +106,29 @@ class Projection:
         return (self.height_px, self.width_px) if self.orientation.transpose else (self.width_px, self.height_px)
 
 
+def fitted_px(size_px: tuple[int, int], max_side_px: int | None) -> tuple[int, int]:
+    """Width and height of a picture shrunk so that its longer side is at most ``max_side_px``; never enlarged."""
+    scale = 1.0 if max_side_px is None else min(1.0, max_side_px / max(size_px))
+    return (max(1, round(size_px[0] * scale)), max(1, round(size_px[1] * scale)))
+
+
+def shrunk(picture: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
+    """A picture ``[H, W]`` or ``[H, W, 3]`` at this width and height: halved by averaging as long as it is twice as
+    large or more, then scaled bilinearly.
+
+    Averaging over areas that are no whole pixels gives hardly another picture and takes five times as long.
+    """
+    import cv2
+
+    while picture.shape[1] >= 2 * size_px[0] and picture.shape[0] >= 2 * size_px[1]:
+        height, width = picture.shape[0] // 2, picture.shape[1] // 2
+        # An odd last row or column is left out: 2 × 2 pixels make one.
+        picture = cv2.resize(picture[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
+    if (picture.shape[1], picture.shape[0]) != size_px:
+        picture = cv2.resize(picture, size_px, interpolation=cv2.INTER_LINEAR)
+    return picture
+
+
 class Converter:
     """Colour conversion and scaling for one reader; keeps the tables that FFmpeg would set up anew for every frame."""
 
@@ -113,25 +141,31 @@ class Converter:
         full_px = self.projection.unturned_px
         # Going to RGB at full size and scaling there is twice as fast as FFmpeg's own scaling conversion.
         picture = self._convert(image, full_px, "full", "BICUBIC")
-        scale = 1.0 if max_side_px is None else min(1.0, max_side_px / max(full_px))
-        if scale < 1.0:
-            import cv2
+        return self.projection.orientation.upright(shrunk(picture, fitted_px(full_px, max_side_px)))
 
-            size = (max(1, round(full_px[0] * scale)), max(1, round(full_px[1] * scale)))
-            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-        return self.projection.orientation.upright(picture)
+    def gray(self, image: av.VideoFrame, max_side_px: int | None) -> np.ndarray:
+        """Upright uint8 luma ``[H, W]`` of a decoded image, as large as `rgb` would be, in its stored range."""
+        size_px = fitted_px(self.projection.unturned_px, max_side_px)
+        if image.format.name in _LUMA_FIRST:
+            plane = image.planes[0]
+            stored = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: image.height, : image.width]
+        else:
+            stored = self._convert(image, (image.width, image.height), "gray", "BICUBIC", "gray")
+        return self.projection.orientation.upright(shrunk(stored, size_px))
 
     def thumbnail(self, image: av.VideoFrame) -> np.ndarray:
         """uint8 RGB ``[36, 64, 3]`` by area averaging, neither turned nor with the picture's proportions."""
         return self._convert(image, THUMBNAIL_PX, "thumbnail", "AREA")
 
-    def _convert(self, image: av.VideoFrame, size_px: tuple[int, int], purpose: str, method: str) -> np.ndarray:
+    def _convert(
+        self, image: av.VideoFrame, size_px: tuple[int, int], purpose: str, method: str, layout: str = "rgb24"
+    ) -> np.ndarray:
         scaler = self._scalers.get(purpose)
         if scaler is None:
             from av.video.reformatter import VideoReformatter
 
             scaler = self._scalers[purpose] = VideoReformatter()
-        return scaler.reformat(image, *size_px, format="rgb24", interpolation=method).to_ndarray()
+        return scaler.reformat(image, *size_px, format=layout, interpolation=method).to_ndarray()
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +199,13 @@ class Frame:
             uint8 ``[H, W, 3]``, RGB, C-contiguous; ``footage.height_px × footage.width_px`` when not shrunk.
         """
         return self._converter.rgb(self._image, max_side_px)
+
+    def gray(self, max_side_px: int | None = None) -> np.ndarray:
+        """The luma of the same picture, without its colours: uint8 ``[H, W]``, C-contiguous.
+
+        In the range in which it is stored (16–235 for most footage), for comparing pictures of one footage.
+        """
+        return self._converter.gray(self._image, max_side_px)
 
     def thumbnail(self) -> np.ndarray:
         """uint8 RGB ``[36, 64, 3]``: area averages for comparing frames; neither turned nor in proportion."""

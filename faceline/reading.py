@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
@@ -34,6 +34,10 @@ _SEEK_ATTEMPTS = 3
 #: Frames decoded ahead of their use: enough to keep the decoder busy through a batch, few enough for 4K pictures.
 _FRAMES_AHEAD = 6
 
+#: Decoders that leave out pictures to which no other refers and keep the rest to the byte. FFmpeg's MPEG-1 decoder was
+#: seen to lose the last picture as well; the others have not been tried.
+_LEAVES_OUT = frozenset({"h264", "hevc"})
+
 UNSTEADY_CURE = "wait until nothing writes to it, then run again"
 
 
@@ -41,7 +45,7 @@ def read_frames(
     footage: Footage,
     segment: Segment | None = None,
     *,
-    wanted: frozenset[int] | None = None,
+    wanted: Mapping[int, int] | frozenset[int] | None = None,
     neighbours: bool = False,
     lead_s: Fraction = Fraction(0),
 ) -> FrameReader:
@@ -50,7 +54,11 @@ def read_frames(
     Args:
         footage: what to read.
         segment: the stretch to read; None for all.
-        wanted: indices of the frames to deliver; None for all. Reading stops after the last of them.
+        wanted: indices of the frames to deliver; None for all. Reading stops after the last of them. Given with
+            their stamps (index → `Frame.pts`), pictures that are not wanted and that no other refers to are not even
+            decoded, where the decoder can leave them out: the frames delivered are the same, except that what
+            a decoder paints over damage may differ; ``frames_decoded`` is smaller, and damage to pictures left out goes
+            unseen.
         neighbours: also deliver the frame just before and the frame just after the segment, where there are any.
         lead_s: with ``neighbours``, also deliver frames up to this many seconds before the segment.
 
@@ -106,7 +114,7 @@ class _Reading:
         self,
         footage: Footage,
         segment: Segment,
-        wanted: frozenset[int] | None,
+        wanted: Mapping[int, int] | frozenset[int] | None,
         neighbours: bool,
         lead_s: Fraction,
     ) -> None:
@@ -116,6 +124,9 @@ class _Reading:
         self.damage: Damage | None = None
         self.stopped = threading.Event()
         self._wanted = wanted
+        # Where stamps only number the packets, a picture left out would pass its stamp on to the next.
+        can_skip = footage.codec in _LEAVES_OUT and footage.rule == "pts" and not neighbours
+        self._stamps = frozenset(wanted.values()) if can_skip and isinstance(wanted, Mapping) else None
         self._neighbours = neighbours
         self._lead_s = lead_s if neighbours else Fraction(0)
 
@@ -126,28 +137,31 @@ class _Reading:
         converter = Converter(Projection(footage.width_px, footage.height_px, footage.orientation))
         before: Frame | None = None
         last = max(wanted) if wanted is not None else math.inf
+        # Whole stamps are compared, not fractions of seconds: this is done for every picture.
+        lead = math.ceil((segment.start_s - self._lead_s) / footage.time_base)
+        start, end = math.ceil(segment.start_s / footage.time_base), math.ceil(segment.end_s / footage.time_base)
         with _decoding(footage, self._entries()) as decoding:
+            decoding.wanted = self._stamps
             try:
                 for rank, pts, image, spoilt in decoding:
                     if self.stopped.is_set():
                         return
                     frame = Frame(rank, pts, footage.time_base, image, converter)
-                    time_s = frame.time_s
-                    if time_s < segment.start_s - self._lead_s:
+                    if pts < lead:
                         before = before if spoilt else frame
                         continue
-                    if segment.start_s <= time_s < segment.end_s:
+                    if start <= pts < end:
                         self.frames_decoded += 1
-                    elif time_s >= segment.end_s and not neighbours:
+                    elif pts >= end and not neighbours:
                         break
                     if spoilt:
                         continue
                     if before is not None and neighbours:
                         yield before
                     before = None
-                    if wanted is None or rank in wanted or time_s >= segment.end_s:
+                    if wanted is None or rank in wanted or pts >= end:
                         yield frame
-                    if time_s >= segment.end_s or rank >= last:
+                    if pts >= end or rank >= last:
                         break
             finally:
                 self._note_damage(decoding.damages)

@@ -96,33 +96,27 @@ def sampled(frames: Iterable[Frame], start_s: Fraction, fps: Fraction | None) ->
         for frame in frames:
             yield frame, frame.index
         return
-    previous_s: Fraction | None = None
     held: Frame | None = None
+    held_s = shown_s = Fraction(0)
+    # Ticks up to ``last`` are nearer to an earlier frame than to the one held.
+    last, half = -1, fps / 2
     for frame in frames:
+        time_s = frame.time_s
         if held is not None:
-            tick = _tick(previous_s, held.time_s, frame.time_s, start_s, fps)
-            if tick is not None:
-                yield held, tick
-            previous_s = held.time_s
-        held = frame
+            first, last = last + 1, math.floor((held_s + time_s - 2 * start_s) * half)
+            if first <= last:
+                yield held, _nearest(first, last, (held_s - start_s) * fps)
+            shown_s = time_s - held_s
+        held, held_s = frame, time_s
     if held is not None:
-        shown_s = held.time_s - previous_s if previous_s is not None else Fraction(0)
-        tick = _tick(previous_s, held.time_s, held.time_s + shown_s + 2 * _ROUNDING_S, start_s, fps)
-        if tick is not None:
-            yield held, tick
+        first, last = last + 1, math.floor((2 * held_s + shown_s + 2 * _ROUNDING_S - 2 * start_s) * half)
+        if first <= last:
+            yield held, _nearest(first, last, (held_s - start_s) * fps)
 
 
-def _tick(
-    previous_s: Fraction | None, time_s: Fraction, next_s: Fraction, start_s: Fraction, fps: Fraction
-) -> int | None:
-    """The tick that takes a frame, or None: the nearest one among those that no neighbour is nearer to."""
-    position = (time_s - start_s) * fps
-    first = 0 if previous_s is None else math.floor(((previous_s + time_s) / 2 - start_s) * fps) + 1
-    last = math.floor(((time_s + next_s) / 2 - start_s) * fps)
-    if first > last:
-        return None
-    nearest = math.ceil(position - Fraction(1, 2))
-    return max(first, min(last, nearest))
+def _nearest(first: int, last: int, position: Fraction) -> int:
+    """The tick from ``first`` to ``last`` that is nearest to a position between ticks, the earlier of two."""
+    return max(first, min(last, math.ceil(position - Fraction(1, 2))))
 
 
 def _compute(params: SampleParams, inputs: Inputs, runtime: Runtime) -> Iterator[Chunk]:

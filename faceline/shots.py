@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from faceline.picture import THUMBNAIL_PX, luma
@@ -45,46 +47,60 @@ def cut_score(before: np.ndarray, after: np.ndarray) -> float:
     """
     lumas = luma(before), luma(after)
     colour = _colour_change(before, after)
-    score = _structure_lost(*lumas, search=False) + colour
-    if score >= MOTION_SEARCHED_FROM:
-        score = _structure_lost(*lumas, search=True) + colour
-    return score
+    blocks = _Blocks.of(lumas[0]), _Blocks.of(lumas[1])
+    # In its own place, a block loses at least as much as where it is found.
+    standing = 1.0 - blocks[0].correlation(blocks[1])
+    lost = max(blocks[0].median(standing), blocks[1].median(standing))
+    if min(1.0, lost) + colour >= MOTION_SEARCHED_FROM:
+        lost = max(_lost(blocks[0], standing, lumas[1]), _lost(blocks[1], standing, lumas[0]))
+    return min(1.0, lost) + colour
 
 
-def _structure_lost(before: np.ndarray, after: np.ndarray, *, search: bool) -> float:
-    return min(1.0, max(_blocks_lost(before, after, search), _blocks_lost(after, before, search)))
+@dataclass(frozen=True)
+class _Blocks:
+    """The blocks of a picture ``[rows, columns, 8, 8]``; their contrast and which are textured, ``[rows, columns]``."""
+
+    values: np.ndarray
+    centred: np.ndarray
+    contrast: np.ndarray
+    textured: np.ndarray
+
+    @classmethod
+    def of(cls, picture: np.ndarray) -> _Blocks:
+        """Of a luma picture, float32; what is left over lies half above, half below."""
+        rows, columns = (picture.shape[0] - _TOP_PX) // _BLOCK_PX, picture.shape[1] // _BLOCK_PX
+        used = picture[_TOP_PX : _TOP_PX + rows * _BLOCK_PX]
+        values = used.reshape(rows, _BLOCK_PX, columns, _BLOCK_PX).swapaxes(1, 2)
+        centred = values - values.mean((2, 3), keepdims=True)
+        contrast = np.sqrt(np.einsum("ijkl,ijkl->ij", centred, centred) / _BLOCK_PX**2)
+        return cls(values, centred, contrast, contrast >= _MIN_CONTRAST)
+
+    def correlation(self, other: _Blocks) -> np.ndarray:
+        """Of each block with the one in its place; 0 for flat ones."""
+        covariance = np.einsum("ijkl,ijkl->ij", self.centred, other.centred) / _BLOCK_PX**2
+        return covariance / np.maximum(self.contrast * other.contrast, 1e-6)
+
+    def median(self, losses: np.ndarray) -> float:
+        """Median over the textured blocks, 0 where too few have texture."""
+        if np.count_nonzero(self.textured) < _MIN_BLOCKS:
+            return 0.0
+        return float(np.median(losses[self.textured]))
 
 
-def _blocks_lost(template: np.ndarray, scene: np.ndarray, search: bool) -> float:
-    """Median loss over the textured blocks of ``template`` when each is looked for in ``scene``; luma, float32.
-
-    Without a search each block is compared with the one in its own place, which loses at least as much.
-    """
+def _lost(blocks: _Blocks, standing: np.ndarray, scene: np.ndarray) -> float:
+    """Median loss over the textured blocks when each is looked for around its place in ``scene``; luma, float32."""
     import cv2
 
-    blocks, standing = _blocks(template), _blocks(scene)
-    contrast = blocks.std(axis=(2, 3))
-    textured = np.argwhere(contrast >= _MIN_CONTRAST)
-    if len(textured) < _MIN_BLOCKS:
-        return 0.0
-    covariance = ((blocks - blocks.mean((2, 3), keepdims=True)) * standing).mean((2, 3))
-    losses = 1.0 - covariance / np.maximum(contrast * standing.std(axis=(2, 3)), 1e-6)
-    for row, column in textured if search else ():
+    losses = standing.copy()
+    for row, column in np.argwhere(blocks.textured):
         if losses[row, column] > _LOSS_WORTH_A_SEARCH:
             y, x = _TOP_PX + row * _BLOCK_PX, column * _BLOCK_PX
             around = scene[
                 max(0, y - _REACH_PX) : y + _BLOCK_PX + _REACH_PX, max(0, x - _REACH_PX) : x + _BLOCK_PX + _REACH_PX
             ]
-            found = cv2.matchTemplate(around, np.ascontiguousarray(blocks[row, column]), cv2.TM_CCOEFF_NORMED)
+            found = cv2.matchTemplate(around, np.ascontiguousarray(blocks.values[row, column]), cv2.TM_CCOEFF_NORMED)
             losses[row, column] = 1.0 - float(found.max())
-    return float(np.median(losses[contrast >= _MIN_CONTRAST]))
-
-
-def _blocks(picture: np.ndarray) -> np.ndarray:
-    """The picture's blocks ``[rows, columns, 8, 8]``; what is left over lies half above, half below."""
-    rows, columns = (picture.shape[0] - _TOP_PX) // _BLOCK_PX, picture.shape[1] // _BLOCK_PX
-    used = picture[_TOP_PX : _TOP_PX + rows * _BLOCK_PX]
-    return used.reshape(rows, _BLOCK_PX, columns, _BLOCK_PX).swapaxes(1, 2)
+    return blocks.median(losses)
 
 
 def _colour_change(before: np.ndarray, after: np.ndarray) -> float:

@@ -95,6 +95,34 @@ class MtcnnDetector:
         parts = [frames_rgb[start : start + share] for start in range(0, len(frames_rgb), share)]
         return [found for part in side_by_side(self._detect, parts, self._threads) for found in part]
 
+    def refine(self, frames_rgb: Sequence[np.ndarray], boxes_px: Sequence[np.ndarray]) -> list[Detections]:
+        """Faces that are known to be about here, measured by the third network alone, as `detect` measures them.
+
+        Args:
+            frames_rgb: uint8 RGB ``[H, W, 3]``, all of one size.
+            boxes_px: for each frame ``[n, 4]``: x, y, width, height of its faces.
+
+        Returns:
+            One `Detections` per frame with one row per box, in their order; confidence near 0 where no face is.
+        """
+        if not frames_rgb:
+            return []
+        share = -(-len(frames_rgb) // self._threads)
+        parts = [slice(start, start + share) for start in range(0, len(frames_rgb), share)]
+        measured = side_by_side(lambda part: self._measure(frames_rgb[part], boxes_px[part]), parts, self._threads)
+        return [found for part in measured for found in part]
+
+    def _measure(self, frames_rgb: Sequence[np.ndarray], boxes_px: Sequence[np.ndarray]) -> list[Detections]:
+        import torch
+
+        counts = [len(boxes) for boxes in boxes_px]
+        owners = np.repeat(np.arange(len(counts)), counts)
+        boxes = np.concatenate([np.asarray(boxes, np.float64).reshape(-1, 4) for boxes in boxes_px])
+        boxes = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+        with torch.inference_mode():
+            first = self._look(frames_rgb, _squared(boxes), owners)
+            return self._settled(frames_rgb, *first, owners)
+
     def _detect(self, frames_rgb: Sequence[np.ndarray]) -> list[Detections]:
         import torch
 
@@ -153,7 +181,18 @@ class MtcnnDetector:
         good = confidence > self._thresholds[2]
         boxes, confidence, points, owners = boxes[good], confidence[good], points[good], owners[good]
         kept = _nms_in_frames(boxes, confidence, owners, 0.7)
-        boxes, confidence, points, owners = boxes[kept], confidence[kept], points[kept], owners[kept]
+        found = self._settled(frames, boxes[kept], confidence[kept], points[kept], owners[kept])
+        return [faces.taken(np.argsort(-faces.confidence, kind="stable")) for faces in found]
+
+    def _settled(
+        self,
+        frames: Sequence[np.ndarray],
+        boxes: np.ndarray,
+        confidence: np.ndarray,
+        points: np.ndarray,
+        owners: np.ndarray,
+    ) -> list[Detections]:
+        """Faces after two more looks, by frame, in the order given."""
         second = self._look(frames, _squared(boxes), owners)
         third = self._look(frames, _squared(second[0]), owners)
         boxes, points = (second[0] + third[0]) / 2, (second[2] + third[2]) / 2
@@ -162,7 +201,6 @@ class MtcnnDetector:
         found = []
         for frame in range(len(frames)):
             own = np.flatnonzero(owners == frame)
-            own = own[np.argsort(-confidence[own], kind="stable")]
             found.append(
                 Detections(
                     xywh[own].astype(np.float32), confidence[own].astype(np.float32), points[own].astype(np.float32)

@@ -73,6 +73,11 @@ class World:
     truth: list[Detections]
     in_doubt: frozenset[int] = frozenset()
     looked: list[int] = field(default_factory=list)
+    refined: list[int] = field(default_factory=list)
+
+    def refine(self, expected):
+        self.refined += [i for i, _ in expected]
+        return [None if i in self.in_doubt else self.truth[i] for i, _ in expected]
 
     def look(self, positions):
         self.looked += positions
@@ -83,11 +88,11 @@ class World:
         return None if expected[0] in self.in_doubt else expected[1]
 
 
-def found_in(world, cut=None, interval_s=0.5, step_s=0.1):
+def found_in(world, cut=None, interval_s=0.5, step_s=0.1, refine_s=0.0):
     count = len(world.truth)
     time_s = np.arange(count) * step_s
     cut = np.zeros(count, bool) if cut is None else cut
-    return find_faces(time_s, key_frames(time_s, cut, interval_s), cut, world, MIN_IOU)
+    return find_faces(time_s, key_frames(time_s, cut, interval_s), cut, world, MIN_IOU, refine_s=refine_s)
 
 
 def test_steady_motion_is_interpolated_exactly_and_cheaply():
@@ -136,6 +141,31 @@ def test_no_frame_is_looked_at_twice_and_known_ones_not_at_all():
     assert 0 not in world.looked
 
 
+def test_known_faces_are_measured_anew_between_distant_key_frames():
+    """The heads turn back half-way: following would be 30 px off, measuring is exact, and nothing is searched."""
+    truth = [faces((100 + 6 * min(i % 10, 10 - i % 10), 50, 80, 80)) for i in range(41)]
+    world = World(truth)
+    found = found_in(world, interval_s=1.0, refine_s=0.5)
+    assert sorted(world.looked) == [0, 10, 20, 30, 40]
+    assert sorted(world.refined) == [5, 15, 25, 35]
+    for entry, true in zip(found, truth, strict=True):
+        np.testing.assert_allclose(entry.faces.boxes_px, true.boxes_px, atol=1e-3)
+    assert [entry.detected for entry in found] == [i % 5 == 0 for i in range(41)]
+
+
+def test_a_face_that_cannot_be_measured_anew_is_searched_for():
+    world = World([faces((100, 50, 80, 80)) for _ in range(11)], in_doubt=frozenset({5}))
+    found = found_in(world, interval_s=1.0, refine_s=0.5)
+    assert sorted(world.looked) == [0, 5, 10]
+    assert found[5].detected
+
+
+def test_where_nobody_is_nothing_is_measured():
+    world = World([NOBODY] * 21)
+    found_in(world, interval_s=1.0, refine_s=0.5)
+    assert world.refined == []
+
+
 # --- duplicates ------------------------------------------------------------------------------------------------------
 
 
@@ -177,9 +207,19 @@ class BrightSquares:
     batches: list[int] = field(default_factory=list)
 
     def detect(self, frames_rgb):
+        self.batches.append(len(frames_rgb))
+        return self.found(frames_rgb)
+
+    def refine(self, frames_rgb, boxes_px):
+        """The squares nearest to the boxes."""
+        measured = []
+        for found, boxes in zip(self.found(frames_rgb), boxes_px, strict=True):
+            measured.append(found.taken(np.abs(found.boxes_px[None] - boxes[:, None]).sum(axis=2).argmin(axis=1)))
+        return measured
+
+    def found(self, frames_rgb):
         import cv2
 
-        self.batches.append(len(frames_rgb))
         found = []
         for frame in frames_rgb:
             _, _, stats, _ = cv2.connectedComponentsWithStats((frame.min(axis=2) > 128).astype(np.uint8))
@@ -258,9 +298,8 @@ def test_boxes_are_in_pixels_of_the_full_picture(two_squares, monkeypatch):
 
 def test_no_sampled_frames_give_an_empty_table(two_squares):
     footage = open_footage(two_squares)
-    empty = pa.table(
-        {"frame": pa.array([], pa.int64()), "time_s": pa.array([], pa.float64()), "cut": pa.array([], pa.bool_())}
-    )
+    columns = {"frame": pa.int64(), "pts": pa.int64(), "time_s": pa.float64(), "cut": pa.bool_()}
+    empty = pa.table({name: pa.array([], kind) for name, kind in columns.items()})
     inputs = MemoryInputs({("sample", "frames"): empty}, footage, footage.segments(300)[0])
     table = collect(DETECT.compute(DetectParams(), inputs, Runtime()))["faces"]
     assert table.num_rows == 0
@@ -270,7 +309,7 @@ def test_no_sampled_frames_give_an_empty_table(two_squares):
 def test_a_sampled_frame_that_is_gone_is_an_error(two_squares, monkeypatch):
     monkeypatch.setattr("faceline.detection._detector", lambda *_: BrightSquares())
     footage = open_footage(two_squares)
-    beyond = pa.table({"frame": [0, 5000], "time_s": [1.5, 9.0], "cut": [False, False]})
+    beyond = pa.table({"frame": [0, 5000], "pts": [1500, 9000], "time_s": [1.5, 9.0], "cut": [False, False]})
     inputs = MemoryInputs({("sample", "frames"): beyond}, footage, footage.segments(300)[0])
     with pytest.raises(FootageChangedError, match="frame 5000 was sampled"):
         collect(DETECT.compute(DetectParams(), inputs, Runtime()))
@@ -282,6 +321,45 @@ def test_a_sampled_frame_that_is_gone_is_an_error(two_squares, monkeypatch):
 def test_params_have_bounds(wrong):
     with pytest.raises(ValidationError):
         DetectParams(**wrong)
+
+
+@pytest.fixture(scope="module")
+def mostly_empty(tmp_path_factory, clip_writer):
+    """12 s, 25 fps: nothing; a grey bar, dimmer than any square, from 4 s on; a square from 7.2 s to 9.0 s."""
+    pictures = []
+    for i in range(300):
+        picture = with_squares(*([(100, 100)] if 180 <= i < 225 else []))
+        picture[:, 300:] = 60 if i >= 100 else 0
+        pictures.append(picture)
+    return clip_writer(tmp_path_factory.mktemp("empty") / "empty.mkv", pictures)
+
+
+def test_still_pictures_without_faces_are_not_searched_again(mostly_empty, monkeypatch):
+    watchful, lazy = BrightSquares(), BrightSquares()
+    _, every = detect(mostly_empty, monkeypatch, watchful, still_change=0)
+    _, table = detect(mostly_empty, monkeypatch, lazy)
+    assert table.equals(every)
+    assert len(set(table["frame"].to_pylist())) == 18
+    assert sum(lazy.batches) <= sum(watchful.batches) - 6
+    for window in (3, 7):
+        monkeypatch.setattr("faceline.detection._WINDOW_FRAMES", window)
+        narrow = BrightSquares()
+        _, same = detect(mostly_empty, monkeypatch, narrow)
+        assert same.equals(table)
+        assert sum(narrow.batches) == sum(lazy.batches)
+
+
+def test_interval_zero_searches_still_pictures_too(mostly_empty, monkeypatch):
+    detector = BrightSquares()
+    frames, _ = detect(mostly_empty, monkeypatch, detector, interval_s=0)
+    assert sum(detector.batches) == len(frames)
+
+
+def test_large_pictures_are_shrunk_as_they_come_to_the_same_result(two_squares, monkeypatch):
+    _, usual = detect(two_squares, monkeypatch, BrightSquares(), max_side_px=160)
+    monkeypatch.setattr("faceline.detection._HELD_BYTES", 0)
+    _, shrunk = detect(two_squares, monkeypatch, BrightSquares(), max_side_px=160)
+    assert shrunk.equals(usual)
 
 
 @pytest.mark.models

@@ -104,6 +104,32 @@ def test_colour_order_matters_to_it(detector):
     assert len(bgr) != 1 or bgr.confidence[0] < rgb.confidence[0]
 
 
+def test_known_faces_are_measured_as_they_are_found(detector):
+    """From boxes that lie a tenth of a side off; and a place without a face is told from one with."""
+    pictures = [SCENES[0], SCENES[3], SCENES[1]]
+    found = detector.detect(pictures)
+    nowhere = np.array([[20.0, 20, 90, 90]], np.float32)
+    places = [faces.boxes_px + 0.1 * faces.boxes_px[:, 2:3] * [1, -1, 0, 0] for faces in found[:2]] + [nowhere]
+    measured = detector.refine(pictures, places)
+    for one, other in zip(found[:2], measured, strict=False):
+        assert len(one) == len(other) > 0
+        width = one.boxes_px[:, 2:3]
+        np.testing.assert_allclose(other.boxes_px / width, one.boxes_px / width, atol=0.06)
+        np.testing.assert_allclose(other.points_px / width[..., None], one.points_px / width[..., None], atol=0.03)
+        assert other.confidence.min() > 0.95
+    assert measured[2].confidence[0] < 0.5
+    assert detector.refine([], []) == []
+
+
+def test_measuring_depends_neither_on_the_batch_nor_on_threads(detector):
+    places = [faces.boxes_px for faces in detector.detect(SCENES)]
+    alone = [detector.refine([picture], [place])[0] for picture, place in zip(SCENES, places, strict=True)]
+    threaded = MtcnnDetector(resolve("detector").path, min_face_px=30, threads=3)
+    for other in (detector, threaded):
+        for one, found in zip(alone, other.refine(SCENES, places), strict=True):
+            same(one, found)
+
+
 def test_nothing_to_find(detector):
     assert detector.detect([]) == []
     for picture in (

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from faceline import containers, reading
 from faceline.errors import FootageChangedError, FootageError
+from faceline.picture import shrunk
 from faceline.timeline import Segment
 from faceline.video import open_footage, read_frames, results_name
 
@@ -445,3 +446,46 @@ def test_a_results_name_never_means_another_folder(file: str, name: str) -> None
 
 def test_a_results_name_is_valid_text() -> None:
     results_name(Path(os.fsdecode(b"caf\xe9.mp4"))).encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("h264.mp4", "libx264", {"bf": "3", "x264-params": "b-pyramid=0:b-adapt=0"}),
+        ("mpeg1.mpg", "mpeg1video", {"g": "10", "bf": "2", "b": "4000000"}),
+        ("vp9.webm", "libvpx-vp9", {"cpu-used": "8"}),
+    ],
+)
+def test_pictures_that_nobody_wants_are_left_out_and_the_others_stay_the_same(clips, name, codec, options):
+    path = clips(f"left out {name}", count=60, codec=codec, options=options)
+    footage = open_footage(path)
+    every = {frame.index: frame for frame in read_frames(footage)}
+    for step in (2, 3, 7):
+        wanted = {i: frame.pts for i, frame in every.items() if i % step == 1}
+        reader = read_frames(footage, wanted=wanted)
+        found = list(reader)
+        assert {frame.index: frame.pts for frame in found} == wanted
+        for frame in found:
+            np.testing.assert_array_equal(frame.rgb(), every[frame.index].rgb())
+        if codec == "libx264":
+            assert reader.frames_decoded < 50
+
+
+def test_luma_has_the_place_and_the_size_of_the_picture(clips):
+    path = clips("luma.mp4", count=2)
+    frame = next(read_frames(open_footage(path)))
+    for side in (None, 96, 80):
+        rgb, gray = frame.rgb(side), frame.gray(side)
+        assert gray.shape == rgb.shape[:2]
+        assert gray.flags.c_contiguous
+        luma = 16 + 219 / 255 * (rgb.astype(float) @ [0.299, 0.587, 0.114])
+        assert np.abs(gray - luma).mean() < 6
+
+
+def test_shrinking_averages():
+    picture = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    for size in ((640, 480), (400, 300), (320, 240), (150, 112), (64, 48)):
+        small = shrunk(picture, size)
+        assert small.shape == (size[1], size[0], 3)
+        assert small.mean() == pytest.approx(picture.mean(), abs=1)
+    assert shrunk(picture, (64, 48)).std() < 0.25 * picture.std()

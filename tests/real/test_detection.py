@@ -50,7 +50,8 @@ def test_an_interview_with_title_cards_at_both_ends(detect):
     # Shots are parted by white flashes at 17.6 and 64.4 s; within them, one tracklet each.
     long = [track for track in set(faces["track"].tolist()) if np.sum(faces["track"] == track) > 20]
     assert len(long) == 3
-    assert np.mean(faces["detected"]) < 0.6
+    # Of the five frames of a second, one is searched and two are measured anew.
+    assert np.mean(faces["detected"]) < 0.7
 
 
 def test_a_cartoon_title_card_has_no_face(detect):
