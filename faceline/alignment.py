@@ -7,6 +7,7 @@ that cannot be aligned keeps its row, with nulls and a state that says why.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 import numpy as np
 import pyarrow as pa
@@ -113,7 +114,7 @@ def _compute(params: AlignParams, inputs: Inputs, runtime: Runtime) -> Iterator[
         return FaceMesh(passes=params.mesh_passes, min_presence=params.min_presence)
 
     done, batch = 0, list[AlignedFace]()
-    with read_frames(inputs.footage, inputs.segment, wanted=frozenset(detected["frame"].to_pylist())) as frames:
+    with read_frames(inputs.footage, inputs.segment, wanted=_stamps(detected, inputs.footage.time_base)) as frames:
         threads = max(1, runtime.threads)
         for face in align_frames(detected, frames, open_model, params, threads=threads, residents=runtime.residents):
             batch.append(face)
@@ -122,6 +123,13 @@ def _compute(params: AlignParams, inputs: Inputs, runtime: Runtime) -> Iterator[
                 done += len(batch)
                 batch = []
                 runtime.progress(done, total)
+
+
+def _stamps(detected: pa.Table, time_base: Fraction) -> dict[int, int]:
+    """Presentation stamps of the frames with faces: with these, pictures between them need not be decoded."""
+    frames, times_s = detected["frame"].to_pylist(), detected["time_s"].to_pylist()
+    # A time is a stamp times the time base, rounded to 16 digits: what is nearest is exact.
+    return {frame: round(Fraction(time_s) / time_base) for frame, time_s in zip(frames, times_s, strict=True)}
 
 
 ALIGN = Stage(

@@ -6,7 +6,9 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -104,13 +106,16 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run the stage on made faces with the fake model and fake frames."""
 
     def run(faces: pa.Table, runtime: Runtime | None = None, params: AlignParams | None = None) -> dict[str, Any]:
-        def read(footage: object, segment: object, *, wanted: frozenset[int]) -> Any:
-            assert (footage, segment) == ("footage", "segment")
+        footage = SimpleNamespace(time_base=Fraction(1, 30))
+
+        def read(given: object, segment: object, *, wanted: dict[int, int]) -> Any:
+            assert (given, segment) == (footage, "segment")
+            assert wanted == {index: 3 * index for index in wanted}, "frames of 0.1 s in units of a 30th"
             return nullcontext(iter([FakeFrame(index) for index in sorted(wanted)]))
 
         monkeypatch.setattr(alignment, "read_frames", read)
         monkeypatch.setattr("faceline.adapters.facemesh.FaceMesh", lambda **_: FakeMesh())
-        inputs = MemoryInputs({("detect", "faces"): faces}, footage="footage", segment="segment")
+        inputs = MemoryInputs({("detect", "faces"): faces}, footage=footage, segment="segment")
         return collect(ALIGN.compute(params or AlignParams(), inputs, runtime or Runtime()))
 
     return run
