@@ -15,7 +15,7 @@ from faceline.keyframes import FoundFaces
 from faceline.tracking import Tracker
 
 #: Sure faces that a tracklet needs for unsure ones to count: a hand or a print passes for a face now and then, once.
-_VOUCHERS = 2
+_VOUCHERS = 3
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ class DetectParams(StageParams):
         default=0.45,
         ge=0,
         le=1,
-        description="Least probability of a face whose tracklet has two of min_confidence within extend_s; at or above "
+        description="Least probability of a face whose tracklet has three of min_confidence within extend_s; at or above "
         "min_confidence it does nothing.",
     )
     extend_s: float = Field(

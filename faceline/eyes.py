@@ -10,7 +10,7 @@ import numpy as np
 from faceline.faces import Detections, FaceDetector, joined, without_duplicates
 from faceline.following import Sight, followed
 from faceline.keyframes import LONGEST_SPAN_FRAMES
-from faceline.picture import Frame
+from faceline.picture import Frame, fitted_px
 from faceline.tracking import overlaps
 
 #: Decoded pictures are kept until it is known whether the detector has to see them, if those of a window take no more
@@ -206,9 +206,9 @@ class FootageEyes:
         return self.fine if is_fine else self.coarse
 
     def _batches(self, positions: Sequence[int], is_fine: bool) -> Iterator[Sequence[int]]:
-        side_px = min(self._scale(is_fine).max_side_px, *self.size_px)
-        pixels = side_px * side_px * min(self.size_px) // max(self.size_px)
-        size = max(1, min(self.batch_size, _PIXELS_AT_ONCE // max(1, pixels)))
+        width, height = fitted_px(self.size_px, self._scale(is_fine).max_side_px)
+        pixels = width * height
+        size = max(1, min(self.batch_size, _PIXELS_AT_ONCE // pixels))
         for start in range(0, len(positions), size):
             yield positions[start : start + size]
 

@@ -37,14 +37,14 @@ def kept(frames, extend_s=0.35):
 
 def test_unsure_faces_before_and_after_a_sure_one_count_so_far_as_it_vouches():
     confidence = [0.7] * 10
-    confidence[4] = confidence[5] = 0.9
-    assert kept([[(100, c)] for c in confidence]) == [(i, 100.0, 0) for i in range(2, 8)]
+    confidence[4:7] = [0.9] * 3
+    assert kept([[(100, c)] for c in confidence]) == [(i, 100.0, 0) for i in range(3, 8)]
 
 
-def test_one_sure_face_alone_vouches_for_nothing():
+def test_two_sure_faces_vouch_for_nothing():
     confidence = [0.7] * 10
-    confidence[5] = 0.9
-    assert kept([[(100, c)] for c in confidence]) == [(5, 100.0, 0)]
+    confidence[5:7] = [0.9] * 2
+    assert kept([[(100, c)] for c in confidence]) == [(5, 100.0, 0), (6, 100.0, 0)]
 
 
 def test_unsure_faces_alone_never_count_and_take_no_number():
@@ -57,7 +57,7 @@ def test_a_sure_face_does_not_vouch_for_another_tracklet():
 
 
 def test_a_tracklet_whose_unsure_middle_is_left_out_for_long_is_two():
-    confidence = [0.9, 0.9] + [0.7] * 14 + [0.9, 0.9]
+    confidence = [0.9] * 3 + [0.7] * 12 + [0.9] * 3
     assert [number for _, _, number in kept([[(100, c)] for c in confidence])] == [0] * 4 + [1] * 4
 
 
