@@ -126,8 +126,8 @@ class DetectParams(StageParams):
         default=0.45,
         ge=0,
         le=1,
-        description="Least probability of a face whose tracklet has three of min_confidence within extend_s; at or above "
-        "min_confidence it does nothing.",
+        description="Least probability of a face whose tracklet has three of min_confidence within extend_s; at or "
+        "above min_confidence it does nothing.",
     )
     extend_s: float = Field(
         default=1.0,
