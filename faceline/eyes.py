@@ -26,7 +26,7 @@ _FINE_KEPT = 4
 #: Parts of pictures begin and end at multiples of this, so that many are of one size and can share a batch.
 _PART_STEP_PX = 32
 
-#: Side in pixels of the pictures in which known faces are sought, whatever their size: faces of a sixth of it and
+#: Side in pixels of the pictures in which known faces are sought, whatever their size: faces of an eighth of it and
 #: more are found.
 _SOUGHT_PX = 160
 
