@@ -41,6 +41,9 @@ PEOPLE_SCHEMA = pa.schema(
 # align's state of an interpolated box in which there is no face; in all other states one was seen.
 _NO_FACE = "no_face"
 
+# align's state of a face with a mesh.
+_MESHED = "ok"
+
 
 class ClusterParams(PersonParams, ComponentParams):
     """What makes a person, and how the components are made."""
@@ -56,9 +59,8 @@ def footage_wide_tracks(segment: np.ndarray, track: np.ndarray) -> np.ndarray:
 def _compute(params: ClusterParams, inputs: Inputs, runtime: Runtime) -> Iterator[Chunk]:
     columns = ["segment", "face", "frame", "time_s", "track", "x_px", "y_px", "w_px", "h_px", "quality", "state"]
     table = inputs.table("align", "faces", columns)
-    # Compared by Arrow: text as a NumPy array would import pandas, a third of a second.
     state = inputs.table("embed", "embedded", ["state"])["state"]
-    embedded = np.flatnonzero(pc.fill_null(pc.equal(state, EMBEDDED), False).to_numpy())
+    embedded = np.flatnonzero(_equal(state, EMBEDDED))
     vector = np.full(len(state), -1, np.int64)
     vector[embedded] = np.arange(len(embedded))
     faces = Faces(
@@ -66,7 +68,8 @@ def _compute(params: ClusterParams, inputs: Inputs, runtime: Runtime) -> Iterato
         frame=table["frame"].to_numpy(),
         time_s=table["time_s"].to_numpy(),
         box_px=np.stack([column(table, name) for name in ("x_px", "y_px", "w_px", "h_px")], axis=1),
-        quality=column(table, "quality"),
+        # What no mesh fits may be a profile, or the knot of a tie: it can go with a person, but proves none.
+        quality=np.where(_equal(table["state"], _MESHED), column(table, "quality"), 0.0),
         visible=pc.fill_null(pc.not_equal(table["state"], _NO_FACE), True).to_numpy(),
         vector=vector,
         # Only the embedded rows are kept: a fraction of the array, which may lie in a file.
@@ -94,6 +97,11 @@ def _compute(params: ClusterParams, inputs: Inputs, runtime: Runtime) -> Iterato
         components[rows] = components_of(faces.vectors[faces.vector[rows]], params)
         runtime.progress(number, persons.count)
     yield {"components": components}
+
+
+def _equal(texts: pa.ChunkedArray, text: str) -> np.ndarray:
+    """bool [n]; a null equals nothing. Compared by Arrow: text in a NumPy array would import pandas."""
+    return np.asarray(pc.fill_null(pc.equal(texts, text), False))
 
 
 def _people(table: pa.Table, faces: Faces, persons: Persons) -> pa.Table:
