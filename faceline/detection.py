@@ -9,6 +9,7 @@ frames between are halved and searched until they do, so that a face that comes 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,7 @@ class DetectParams(StageParams):
         default=640, ge=64, le=8192, description="Longer side in pixels to which frames are shrunk for the detector."
     )
     fine_side_px: int = Field(
-        default=1920,
+        default=1280,
         ge=64,
         le=8192,
         description="The same for fine searches, never less than max_side_px: the first of a shot, those every "
@@ -113,17 +114,17 @@ class DetectParams(StageParams):
         description="Least seconds between such searches of parts; 0 does it at every sampled frame.",
     )
     min_face_px: float = Field(
-        default=20.0,
+        default=24.0,
         ge=12,
         le=4096,
         description="Side in pixels of the full picture of the smallest face to look for. Faces smaller than 20 "
         "pixels of the shrunk picture are not looked for in it.",
     )
     min_confidence: float = Field(
-        default=0.85, ge=0, le=1, description="Least probability of a face, on average over three looks at it."
+        default=0.6, ge=0, le=1, description="Least probability of a face, on average over three looks at it."
     )
     extend_confidence: float = Field(
-        default=0.45,
+        default=0.3,
         ge=0,
         le=1,
         description="Least probability of a face whose tracklet has three of min_confidence within extend_s; at or "
@@ -169,7 +170,8 @@ def _compute(params: DetectParams, inputs: Inputs, runtime: Runtime) -> Iterator
     yield {"faces": FACES_SCHEMA.empty_table()}
     if not len(index):
         return
-    eyes = _eyes(params, inputs, runtime)
+    lent = ExitStack()
+    eyes = _eyes(params, inputs, runtime, lent)
     watch = ChangeWatch(params.least_change if params.interval_s > 0 else 0.0)
     rows = _Rows(segment.index, index, time_s, params)
     # A window ends with a key frame, so that up to a span more is held.
@@ -177,7 +179,7 @@ def _compute(params: DetectParams, inputs: Inputs, runtime: Runtime) -> Iterator
     read = start = 0
     known: dict[int, Detections] = {}
     changed: dict[int, np.ndarray | None] = {}
-    with read_frames(footage, segment, wanted=stamps) as frames:
+    with lent, read_frames(footage, segment, wanted=stamps) as frames:
         for frame in frames:
             if frame.index != index[read]:
                 break
@@ -216,12 +218,12 @@ def _compute(params: DetectParams, inputs: Inputs, runtime: Runtime) -> Iterator
         )
 
 
-def _eyes(params: DetectParams, inputs: Inputs, runtime: Runtime) -> FootageEyes:
+def _eyes(params: DetectParams, inputs: Inputs, runtime: Runtime, lent: ExitStack) -> FootageEyes:
     size_px = (inputs.footage.width_px, inputs.footage.height_px)
     scales = []
     for max_side_px in (params.max_side_px, max(params.max_side_px, params.fine_side_px)):
         least_px = max(SMALLEST_SEARCHED_PX, params.min_face_px * min(1.0, max_side_px / max(size_px)))
-        scales.append(Scale(max_side_px, _detector(params, inputs, runtime, least_px)))
+        scales.append(Scale(max_side_px, _detector(params, inputs, runtime, least_px, lent)))
     least = min(params.extend_confidence, params.min_confidence)
     return FootageEyes(scales[0], scales[1], size_px, least, runtime.batch_size)
 
@@ -233,17 +235,24 @@ def _has_small(faces: Detections, params: DetectParams, eyes: FootageEyes) -> bo
     return scale < 1.0 and bool((sides * scale < _COARSE_FACE_PX).any())
 
 
-def _detector(params: DetectParams, inputs: Inputs, runtime: Runtime, min_face_px: float) -> FaceDetector:
-    from faceline.adapters.mtcnn import MtcnnDetector
+def _detector(
+    params: DetectParams, inputs: Inputs, runtime: Runtime, min_face_px: float, lent: ExitStack
+) -> FaceDetector:
+    model = inputs.models["detector"]
+    how: dict[str, Any] = {
+        "min_face_px": min_face_px,
+        "thresholds": params.thresholds,
+        "pyramid_factor": params.pyramid_factor,
+        "device": runtime.device,
+        "threads": runtime.threads,
+    }
 
-    return MtcnnDetector(
-        inputs.models["detector"].path,
-        min_face_px=min_face_px,
-        thresholds=params.thresholds,
-        pyramid_factor=params.pyramid_factor,
-        device=runtime.device,
-        threads=runtime.threads,
-    )
+    def load() -> FaceDetector:
+        from faceline.adapters.mtcnn import MtcnnDetector
+
+        return MtcnnDetector(model.path, **how)
+
+    return lent.enter_context(runtime.residents.lend(("detector", model.name, model.sha256, *how.values()), load))
 
 
 class _Rows:

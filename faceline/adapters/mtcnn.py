@@ -3,9 +3,8 @@
 facenet-pytorch's own loop is not used. It keeps the frames of a batch apart by shifting their boxes along one float32
 axis, so that boxes reaching beyond the left or upper edge can suppress those of another frame; boxes that lie wholly
 outside put scores and boxes out of step; and its area pooling takes longer than its networks. Here every frame is
-treated on its own, whatever else is in the batch, and pictures are scaled in 8 bits: halved by averaging, then
-bilinearly; parts of them by averaging over areas, as in the implementation the weights were trained with
-(davidsandberg/facenet ``align/detect_face.py``).
+treated on its own, whatever else is in the batch, and pictures are scaled by area averaging in 8 bits, as in the
+implementation the weights were trained with (davidsandberg/facenet ``align/detect_face.py``).
 """
 
 from __future__ import annotations
@@ -148,7 +147,7 @@ class MtcnnDetector:
             while len(halved) <= level:
                 halved.append([_resized(frame, (frame.shape[1] // 2, frame.shape[0] // 2)) for frame in halved[-1]])
             for start in range(0, len(frames), step := max(1, self._pixels_at_once // (size[0] * size[1]))):
-                pictures = [_nearby(frame, size) for frame in halved[level][start : start + step]]
+                pictures = [_resized(frame, size) for frame in halved[level][start : start + step]]
                 offsets, scores = self._pnet(self._tensor(pictures))
                 boxes, kept, shifts, owner = _cells(offsets, scores[:, 1], scale, self._thresholds[0])
                 picked = _nms(boxes, kept, owner, 0.5)
@@ -246,15 +245,6 @@ def _resized(picture: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
     import cv2
 
     return cv2.resize(picture, size_px, interpolation=cv2.INTER_AREA)
-
-
-def _nearby(picture: np.ndarray, size_px: tuple[int, int]) -> np.ndarray:
-    """The same for a size between a half and the whole: bilinearly, in a tenth of the time of averaging over areas."""
-    import cv2
-
-    if 2 * size_px[0] < picture.shape[1]:
-        return _resized(picture, size_px)
-    return cv2.resize(picture, size_px, interpolation=cv2.INTER_LINEAR)
 
 
 def _cells(

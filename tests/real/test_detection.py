@@ -104,12 +104,12 @@ def test_six_faces_in_a_group_picture(testdata):
 def test_following_between_key_frames_loses_no_face(detect, name, until_s):
     """Against the detector on every frame: as many faces, and at the same places.
 
-    Two in a hundred are allowed for: a face that the detector takes a thing for in a single frame is not followed.
+    What the detector takes for a face in one to three frames is not followed, nor meant to be.
     """
     _, counts, faces = detect(name, fps=10.0, until_s=until_s)
     _, every_counts, every = detect(name, fps=10.0, until_s=until_s, interval_s=0.0)
     assert np.mean(counts > 0) >= np.mean(every_counts > 0)
-    assert counts.sum() >= 0.98 * every_counts.sum()
+    assert _lasting(faces) >= 0.98 * _lasting(every)
     apart = []
     for i in np.flatnonzero(~faces["detected"]):
         there = every["frame"] == faces["frame"][i]
@@ -118,6 +118,12 @@ def test_following_between_key_frames_loses_no_face(detect, name, until_s):
         apart.append(np.hypot(centres[0] - own[0], centres[1] - own[1]).min() / faces["w_px"][i])
     if apart:
         assert np.quantile(apart, 0.95) < 0.1
+
+
+def _lasting(faces):
+    """Number of faces in tracklets of more than three."""
+    sizes = np.bincount(faces["track"])
+    return sizes[sizes > 3].sum()
 
 
 def test_three_men_are_three_long_tracklets_that_never_mix(detect):
