@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from faceline.errors import FacelineError, UsageError
 from flows import console, usage
+from tasks.importing import without_collecting
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,8 @@ def _dispatch(given: list[str]) -> int:
         console.say(usage.of_verb(verb))
         return 0
     module, _, name = _ROOMS[verb].partition(":")
-    run: Callable[[Sequence[str]], int] = getattr(importlib.import_module(module), name)
+    with without_collecting():
+        run: Callable[[Sequence[str]], int] = getattr(importlib.import_module(module), name)
     return run(arguments)
 
 
