@@ -22,8 +22,8 @@ from flows.server_thread import ServerThread
 log = logging.getLogger(__name__)
 
 START_LIMIT_S = 300.0
-"""How long to wait for the temporary server. It takes 9 s (20 s the first time) on two cores that workers use as well;
-as a process of its own it was seen to take 76 s on two cores under a load of six."""
+"""How long to wait for the temporary server. It takes 9 s on two cores that workers use as well, longer the first
+time; as a process of its own it was seen to take 76 s on two cores under a load of six."""
 
 NAMED_LIMIT_S = 10.0
 """How long a named server is asked; it should be there already."""

@@ -4,8 +4,8 @@ Prefect can start a temporary server by itself, but as a process of its own, whi
 first port it finds, with the database that every other temporary server uses, and one that outlives a killed parent.
 This one
 
-- shares what Prefect's client and server import, most of what either costs: 1.4 CPU-s and 200 MB less than two
-  processes, and ends with its process, however that ends;
+- shares what Prefect's client and server import, 1.4 CPU-s less than in two processes, and ends with its process,
+  however that ends;
 - listens on a port that the system gives, so two runs that start together never take the same one;
 - works in a *slot*: the first folder whose lock is free, so that runs one after another share one history and a
   migrated database, and runs at the same time never write the same SQLite file.

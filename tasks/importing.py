@@ -28,7 +28,7 @@ def without_collecting() -> Iterator[None]:
 
 
 def spare_pandas() -> None:
-    """Keep PyArrow from importing pandas, which it does with the first value that it converts: 0.4 CPU-s.
+    """Keep PyArrow from importing pandas, which it does with the first value that it converts: 0.3 CPU-s.
 
     PyArrow looks for pandas once, so that it can tell its objects from others; nobody here gives it any, nor asks for
     them. Whoever wants pandas can still import it. Does nothing where PyArrow is not imported, or pandas is.
