@@ -23,6 +23,7 @@ from flows.logfile import log_path, session
 from flows.results import Finished, finish
 from flows.server import prefect_server, state_folder
 from flows.walk import plan, start_here
+from tasks.importing import without_collecting
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +62,10 @@ def run_job(job: Job, reporter: Reporter, began_s: float) -> Finished:
             log.warning("%s: %s; it is computed anew", error.where, error.what)
     job.check_precision()
     with prefect_server(reporter.noted) as server, execution([job]):
-        from flows.flow import Ready, run_in_prefect
+        with without_collecting():
+            server.ready()
+            from flows.flow import Ready, run_in_prefect
 
-        server.ready()
         return run_in_prefect(Ready(job, reporter, began_s, server.temporary))
 
 

@@ -26,6 +26,7 @@ from flows.logfile import log_path, session
 from flows.results import Finished
 from flows.server import prefect_server
 from flows.side_by_side import Labelled, run_side_by_side
+from tasks.importing import without_collecting
 
 log = logging.getLogger(__name__)
 
@@ -186,9 +187,10 @@ def archive(arguments: Sequence[str]) -> int:
         jobs = work.take_cached(reporter)
         if jobs:
             with prefect_server(reporter.noted) as server, execution(jobs):
-                from flows.flow_many import run_archive_in_prefect
+                with without_collecting():
+                    server.ready()
+                    from flows.flow_many import run_archive_in_prefect
 
-                server.ready()
                 run_archive_in_prefect(work, jobs, reporter, temporary_server=server.temporary)
     table = work.write_table()
     rows = [

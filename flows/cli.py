@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from faceline.errors import FacelineError, UsageError
 from flows import console, usage
+from tasks.importing import spare_pandas, without_collecting
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console.forgive_strange_names()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _dispatch(given)
+        return _dispatch(given, own_process=arguments is None)
     except UsageError as error:
         console.error(str(error))
         return error.exit_code
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _dispatch(given: list[str]) -> int:
+def _dispatch(given: list[str], *, own_process: bool) -> int:
     if not given or given[0] in ("-h", "--help", "help"):
         verb = given[1] if len(given) > 1 else ""
         console.say(usage.of_verb(verb) if verb in usage.VERBS else usage.overview())
@@ -80,7 +81,10 @@ def _dispatch(given: list[str]) -> int:
         console.say(usage.of_verb(verb))
         return 0
     module, _, name = _ROOMS[verb].partition(":")
-    run: Callable[[Sequence[str]], int] = getattr(importlib.import_module(module), name)
+    with without_collecting():
+        run: Callable[[Sequence[str]], int] = getattr(importlib.import_module(module), name)
+    if own_process:
+        spare_pandas()
     return run(arguments)
 
 

@@ -34,6 +34,7 @@ class Composer:
 
     def __init__(self, loader: ConfigLoader) -> None:
         self._loader = loader
+        self._files: Any = _file_repository(loader)
         self._parsed: dict[str, Override] = {}
         self._trees: dict[tuple[str, ...], DictConfig] = {}
         self._sections: dict[tuple[str, ...], dict[str, Any]] = {}
@@ -53,25 +54,47 @@ class Composer:
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The tree with these overrides (no sweeps among them).
 
+        As `hydra.compose` gives it, in a quarter of the time: that one reads every file anew at each call, and composes
+        Hydra's own section, to drop it.
+
         Raises:
             UsageError: Hydra cannot compose it.
         """
-        from hydra import compose
         from hydra.errors import HydraException
         from omegaconf.errors import OmegaConfBaseException
 
         wanted = tuple(overrides)
         if wanted not in self._trees:
             try:
-                self._trees[wanted] = compose(ROOT_NAME, overrides=list(wanted))
+                self._trees[wanted] = self._composed(list(wanted))
             except (HydraException, OmegaConfBaseException) as error:
                 raise UsageError(f"cannot compose the configuration: {error}", where=" ".join(wanted)) from error
         return self._trees[wanted]
 
+    def _composed(self, overrides: list[str]) -> DictConfig:
+        # The steps of `ConfigLoaderImpl.load_configuration`, without those that concern Hydra's own section.
+        from hydra._internal.defaults_list import create_defaults_list
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+        from omegaconf import OmegaConf
+
+        loader: Any = self._loader
+        loader.ensure_main_config_source_available()
+        defaults = create_defaults_list(
+            repo=self._files,
+            config_name=ROOT_NAME,
+            overrides_list=OverridesParser.create().parse_overrides(overrides=overrides),
+            prepend_hydra=False,
+            skip_missing=False,
+        )
+        tree: DictConfig = loader._compose_config_from_defaults_list(defaults=defaults.defaults, repo=self._files)
+        OmegaConf.set_struct(tree, True)
+        loader._apply_overrides_to_config(defaults.config_overrides, tree)
+        return tree
+
     def section(self, name: str, overrides: Sequence[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
         """One section of what `compose` gives, as plain containers; quick for many overrides of few choices.
 
-        A composition costs 0.1 s and more; setting values in a copy of one costs next to nothing. Unlike Hydra's, a
+        A composition costs 0.03 s and more; setting values in a copy of one costs next to nothing. Unlike Hydra's, a
         value for an option that the chosen groups do not have is left out, so that one sweep can range over models and
         over what only some of them have.
 
@@ -119,6 +142,17 @@ class Composer:
             return [_unquoted(str(value)) for value in override.sweep_string_iterator()]
         value = override.value()
         return [] if isinstance(value, Mapping) else [str(value)]
+
+
+def _file_repository(loader: ConfigLoader) -> Any:
+    """What a loader's files hold, each read once; made anew for every reader, since composing changes what it gets."""
+    from hydra._internal.config_repository import CachingConfigRepository
+
+    class Repository(CachingConfigRepository):
+        def load_config(self, config_path: str) -> Any:
+            return copy.deepcopy(super().load_config(config_path))
+
+    return Repository(cast("Any", loader).repository)
 
 
 def set_value(tree: dict[str, Any], name: str, value: Any) -> None:

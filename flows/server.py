@@ -1,6 +1,6 @@
 """Where a run reports to: the Prefect server that is named, or a temporary one for as long as the run lasts.
 
-Nothing here imports Prefect: the temporary server starts while this process is still importing it.
+Nothing here imports Prefect before the temporary server's thread does: it reads its settings when it is imported.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import subprocess
 import sys
 import time
 import tomllib
@@ -18,12 +17,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from faceline.errors import FacelineError
+from flows.server_thread import ServerThread
 
 log = logging.getLogger(__name__)
 
 START_LIMIT_S = 300.0
-"""How long to wait for the temporary server. It takes 9 s (20 s the first time) on two free cores, and
-was seen to take 76 s on two cores under a load of six."""
+"""How long to wait for the temporary server. It takes 9 s on two cores that workers use as well, longer the first
+time; as a process of its own it was seen to take 76 s on two cores under a load of six."""
 
 NAMED_LIMIT_S = 10.0
 """How long a named server is asked; it should be there already."""
@@ -42,6 +42,8 @@ QUIET = {
     "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_FOREMAN_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
+    # Events repeat what states, logs and artifacts say, which are kept; writing them is 11 % of what the server does.
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",
 }
 _CLIENT = (
     "DO_NOT_TRACK",
@@ -86,59 +88,65 @@ class PrefectServer:
     def __init__(self) -> None:
         self.url = named_api_url()
         self.temporary = self.url is None
-        self._process: subprocess.Popen[str] | None = None
+        self._thread: ServerThread | None = None
 
     def start(self) -> None:
-        """Start the temporary server if none is named, and set the environment that Prefect reads when imported."""
-        for name in _CLIENT:
-            os.environ.setdefault(name, QUIET[name])
+        """Start the temporary server if none is named, and set the environment that Prefect reads when imported.
+
+        Raises:
+            FacelineError: it cannot start.
+        """
         if not self.temporary:
+            for name in _CLIENT:
+                os.environ.setdefault(name, QUIET[name])
             return
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API_")}
-        environment |= {name: os.environ.get(name, value) for name, value in QUIET.items()}
-        environment |= {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "flows.server_process", str(state_folder())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=environment,
-            # Ctrl-C is for the run, which must still report its last states before the server goes.
-            start_new_session=True,
-        )
-        assert self._process.stdout is not None
-        address = self._process.stdout.readline().strip()
-        if not address:
+        if "prefect" in sys.modules:
             raise FacelineError(
-                f"the temporary Prefect server did not start (exit code {self._process.wait()})",
-                cure=f"see whether {state_folder()} can be written, or set PREFECT_API_URL to a running server",
+                "the temporary Prefect server did not start: this process has imported Prefect already",
+                cure="start one with `prefect server start` and set PREFECT_API_URL",
             )
-        self.url = os.environ["PREFECT_API_URL"] = address
-        # A proxy must not be asked for this machine itself.
-        for name in ("NO_PROXY", "no_proxy"):
-            os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1")))
+        try:
+            thread = ServerThread(state_folder(), QUIET)
+        except OSError as error:
+            raise FacelineError(
+                f"the temporary Prefect server did not start: {error}",
+                cure=f"see whether {state_folder()} can be written, or set PREFECT_API_URL to a running server",
+            ) from error
+        thread.start()
+        self._thread, self.url = thread, thread.url
 
     def ready(self) -> None:
-        """Wait until the server answers.
+        """Wait until the server answers. Prefect must not be imported before, where the server is a temporary one.
 
         Raises:
             FacelineError: if it does not.
         """
         began = time.monotonic()
-        limit_s = START_LIMIT_S if self.temporary else NAMED_LIMIT_S
-        while time.monotonic() - began < limit_s:
-            if self._process is not None and self._process.poll() is not None:
-                break
+        if self._thread is not None:
+            self._wait_for(self._thread)
+        else:
+            self._ask_for()
+        log.info("Prefect server at %s answered after %.1f s", self.url, time.monotonic() - began)
+
+    def _wait_for(self, thread: ServerThread) -> None:
+        cause: BaseException | None = None
+        try:
+            if thread.wait(START_LIMIT_S):
+                return
+        except Exception as error:
+            cause = error
+        why = f": {type(cause).__name__}: {cause}" if cause is not None else f" within {START_LIMIT_S:.0f} s"
+        raise FacelineError(
+            f"the temporary Prefect server did not start{why}",
+            cure="start one with `prefect server start` and set PREFECT_API_URL",
+        ) from cause
+
+    def _ask_for(self) -> None:
+        began = time.monotonic()
+        while time.monotonic() - began < NAMED_LIMIT_S:
             if _answers(f"{self.url}/health", timeout_s=5.0):
-                log.info("Prefect server at %s answered after %.1f s", self.url, time.monotonic() - began)
                 return
             time.sleep(0.05)
-        if self.temporary:
-            raise FacelineError(
-                "the temporary Prefect server did not start",
-                cure="start one with `prefect server start` and set PREFECT_API_URL",
-            )
         raise FacelineError(
             f"no Prefect server answers at {self.url}",
             cure="start it, or unset PREFECT_API_URL (and the profile's setting) to use a temporary one",
@@ -146,19 +154,9 @@ class PrefectServer:
 
     def stop(self) -> None:
         """End the temporary server; a named one is left alone."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        os.environ.pop("PREFECT_API_URL", None)
-        assert process.stdin is not None and process.stdout is not None
-        process.terminate()
-        process.stdin.close()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        process.stdout.close()
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.stop()
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from flows.job import Job, announce_device, describe_models, prepare
 from flows.logfile import log_path, session
 from flows.server import prefect_server
 from flows.walk import Walk, start_here
+from tasks.importing import without_collecting
 from tasks.runner import StageOutcome
 
 SHOWN = 20
@@ -94,9 +95,10 @@ def run_jobs(jobs: Sequence[Job], reporter: Reporter) -> list[Row]:
     for job in jobs:
         job.check_precision()
     with prefect_server(reporter.noted) as server, execution(jobs):
-        from flows.flow_many import run_sweep_in_prefect
+        with without_collecting():
+            server.ready()
+            from flows.flow_many import run_sweep_in_prefect
 
-        server.ready()
         return run_sweep_in_prefect(jobs, reporter, temporary_server=server.temporary)
 
 

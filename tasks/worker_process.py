@@ -23,6 +23,7 @@ from typing import Any
 
 from faceline.residents import Residents
 from faceline.threads import share_cores
+from tasks.importing import without_collecting
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,9 @@ def serve(connection: Connection) -> None:
                 threading.Thread(target=import_ahead, args=content, name="import-ahead", daemon=True).start()
             elif kind == "end":
                 residents.close()
-                return
+                # Everything is sent; to tear down the libraries would take a second, which the run would wait for.
+                logging.shutdown()
+                os._exit(0)
     except (EOFError, OSError):
         # Nobody is left to hear of the stages under way; their drafts are swept up by the next run.
         os._exit(1)
@@ -137,8 +140,9 @@ def _send_error(line: _Line, call: int, error: BaseException) -> None:
 
 def import_ahead(modules: Sequence[str]) -> None:
     """Import what stages will need; what cannot be imported is left for the stage to complain about."""
-    for module in modules:
-        try:
-            importlib.import_module(module)
-        except Exception as error:
-            log.debug("%s cannot be imported ahead: %s", module, error)
+    with without_collecting():
+        for module in modules:
+            try:
+                importlib.import_module(module)
+            except Exception as error:
+                log.debug("%s cannot be imported ahead: %s", module, error)

@@ -27,8 +27,7 @@ def measure(clip: Path, overrides: Sequence[str], *, minutes: float, rounds: int
         scratch = Path(tempfile.mkdtemp(prefix="faceline-bench-"))
         try:
             whole = analyze(footage, scratch / "prefect", overrides)
-            server_cpu = whole.cost.cpu_at[-1][1].get("server", 0.0) if whole.cost.cpu_at else 0.0
-            with_prefect.append((whole.cost.wall_s, whole.cost.cpu_s, server_cpu))
+            with_prefect.append((whole.cost.wall_s, whole.cost.cpu_s))
             direct, clocked = (
                 _direct(footage, scratch / name, overrides, *more)
                 for name, more in (("direct", ()), ("clocked", ("--clock",)))
@@ -50,16 +49,16 @@ def _direct(footage: Path, folder: Path, overrides: Sequence[str], *options: str
 
 
 def figures(
-    with_prefect: Sequence[tuple[float, float, float]],
+    with_prefect: Sequence[tuple[float, float]],
     without: Sequence[tuple[float, float, Mapping[str, Mapping[str, float]]]],
 ) -> dict[str, Any]:
     """Medians over the rounds.
 
     Args:
-        with_prefect: wall, CPU and the server's CPU seconds of each round.
+        with_prefect: wall and CPU seconds of each round.
         without: wall and CPU seconds of each round, and what the store took.
     """
-    wall, cpu, server = (statistics.median(values) for values in zip(*with_prefect, strict=True))
+    wall, cpu = (statistics.median(values) for values in zip(*with_prefect, strict=True))
     kinds = list(without[0][2])
     store = {
         kind: {f: statistics.median(w[2][kind][f] for w in without) for f in ("wall_s", "cpu_s")} for kind in kinds
@@ -71,7 +70,6 @@ def figures(
         "cpu_s": cpu,
         "direct_wall_s": direct_wall,
         "direct_cpu_s": direct_cpu,
-        "server_cpu_s": server,
         "store": store,
         "prefect_wall_share": (wall - direct_wall) / wall,
         "prefect_cpu_share": (cpu - direct_cpu) / cpu,
@@ -92,7 +90,6 @@ def told(result: Mapping[str, Any]) -> list[str]:
             number(result["cpu_s"] - result["direct_cpu_s"]),
             share(result["prefect_cpu_share"]),
         ],
-        ["  of it the server", "", "", number(result["server_cpu_s"]), share(result["server_cpu_s"] / result["cpu_s"])],
         [
             "the store (wall summed over threads)",
             number(sum(s["wall_s"] for s in result["store"].values())),

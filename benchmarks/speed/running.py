@@ -100,7 +100,8 @@ class Watch:
             rss = pss = 0.0
             for process in processes:
                 try:
-                    self._kinds.setdefault(process.pid, self._kind(process))
+                    # What is not the command's own process, with Prefect and its server in it, is a worker.
+                    self._kinds.setdefault(process.pid, "worker")
                     times = process.cpu_times()
                     self._cpu[process.pid] = times.user + times.system
                     rss += process.memory_info().rss
@@ -112,12 +113,6 @@ class Watch:
             for pid, seconds in self._cpu.items():
                 by_kind[self._kinds[pid]] = by_kind.get(self._kinds[pid], 0.0) + seconds
             self.cpu_at.append((now - self._began, by_kind))
-
-    def _kind(self, process: psutil.Process) -> str:
-        """``server`` for Prefect's temporary server and what it starts, ``worker`` for everything else."""
-        if "flows.server_process" in process.cmdline() or self._kinds.get(process.ppid()) == "server":
-            return "server"
-        return "worker"
 
 
 def run(command: Sequence[str], *, pss: bool = False, environment: Mapping[str, str] | None = None) -> Cost:

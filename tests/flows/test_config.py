@@ -414,3 +414,19 @@ def test_the_configuration_is_found_in_a_checkout_and_in_an_installation(
     assert conf_folder() == tmp_path / "conf", "beside the packages"
     (tmp_path / "flows" / "conf").mkdir()
     assert conf_folder() == tmp_path / "flows" / "conf", "inside the package, where the wheel puts it"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [[], ["anomaly=lof", "sample.fps=5"], ["preset=micro", "embedder=dlib", "gridsearch=small"], ["anomaly=ecod"]],
+    ids=" ".join,
+)
+def test_a_tree_is_what_hydra_composes_whatever_was_composed_before(overrides: list[str]) -> None:
+    from hydra import compose
+    from omegaconf import OmegaConf
+
+    with composer() as hydra:
+        hydra.compose(["anomaly=knn", "preset=micro", "sample.fps=1"])
+        tree = hydra.compose(overrides)
+        assert OmegaConf.to_yaml(tree) == OmegaConf.to_yaml(compose("config", overrides=overrides))
+        assert OmegaConf.is_struct(tree)

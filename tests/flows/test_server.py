@@ -16,6 +16,7 @@ import pytest
 
 from faceline.errors import FacelineError
 from flows.server import PrefectServer, named_api_url, prefect_server, state_folder
+from flows.server_thread import MAX_SLOTS, take_slot
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,13 +61,11 @@ def test_the_state_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 def test_slots_keep_servers_apart(tmp_path: Path) -> None:
-    from flows.server_process import _take_slot
-
-    first, one = _take_slot(tmp_path)
-    second, two = _take_slot(tmp_path)
+    first, one = take_slot(tmp_path)
+    second, two = take_slot(tmp_path)
     assert [one.name, two.name] == ["slot-0", "slot-1"]
     first.close()
-    third, three = _take_slot(tmp_path)
+    third, three = take_slot(tmp_path)
     assert three.name == "slot-0", "a slot is free again when its holder is gone"
     second.close()
     third.close()
@@ -74,7 +73,7 @@ def test_slots_keep_servers_apart(tmp_path: Path) -> None:
 
 @pytest.mark.prefect
 def test_a_temporary_server_answers_and_goes_with_a_killed_run(no_names: Path, tmp_path: Path) -> None:
-    """The run is killed hard, so that nothing of it could clean up; its server must notice by itself."""
+    """The run is killed hard, so that nothing of it could clean up."""
     script = textwrap.dedent(
         """
         import sys, time
@@ -94,6 +93,8 @@ def test_a_temporary_server_answers_and_goes_with_a_killed_run(no_names: Path, t
         settings = answer.read().decode()
     assert '"analytics_enabled":false' in settings, "no telemetry"
     assert (tmp_path / "state" / "prefect" / "slot-0" / "prefect.db").is_file()
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"{url}/collections/views/aggregate-worker-metadata", timeout=30)
     run.send_signal(signal.SIGKILL)
     run.wait()
     run.stdout.close()
@@ -106,10 +107,102 @@ def test_a_temporary_server_answers_and_goes_with_a_killed_run(no_names: Path, t
     pytest.fail("the server outlived its run")
 
 
+def _in_a_process_of_its_own(script: str, state: Path) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "FACELINE_STATE": str(state)}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=300, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.prefect
+def test_a_temporary_server_leaves_the_environment_as_it_was_and_its_slot_free(no_names: Path, tmp_path: Path) -> None:
+    said = _in_a_process_of_its_own(
+        """
+        import os, sys
+        os.environ["PREFECT_API_KEY"] = "of another server"
+        os.environ["PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED"] = "true"
+        before = dict(os.environ)
+        from flows.server import prefect_server, state_folder
+        from flows.server_thread import take_slot
+        with prefect_server() as server:
+            server.ready()
+            assert "flows.flow_many" in sys.modules, "the main thread has nothing of Prefect left to import"
+            from prefect.settings import get_current_settings
+            settings = get_current_settings()
+            assert settings.api.url == server.url and settings.api.key is None
+            assert settings.home.parent == state_folder()
+            assert settings.server.services.event_persister.enabled, "what is set already stays"
+            assert take_slot(state_folder())[1].name == "slot-1"
+        assert dict(os.environ) == before
+        assert take_slot(state_folder())[1].name == "slot-0"
+        from faceline.errors import FacelineError
+        try:
+            with prefect_server():
+                pass
+        except FacelineError as error:
+            print(error)
+        """,
+        tmp_path / "state",
+    )
+    assert "has imported Prefect already" in said, "Prefect reads its settings once"
+
+
+def test_a_server_that_is_stopped_while_it_is_imported_is_left_behind(no_names: Path, tmp_path: Path) -> None:
+    said = _in_a_process_of_its_own(
+        """
+        import os, time
+        from flows.server import prefect_server
+        began_s = time.monotonic()
+        try:
+            with prefect_server() as server:
+                raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            print("PREFECT_API_URL" in os.environ, time.monotonic() - began_s < 2, flush=True)
+        os._exit(0)
+        """,
+        tmp_path / "state",
+    )
+    assert said.split() == ["False", "True"]
+
+
+@pytest.mark.prefect
+def test_why_a_server_cannot_start_is_told(no_names: Path, tmp_path: Path) -> None:
+    (tmp_path / "state" / "prefect" / "slot-0").mkdir(parents=True)
+    (tmp_path / "state" / "prefect" / "slot-0" / "prefect.db").write_text("no database, whatever its name says" * 9)
+    said = _in_a_process_of_its_own(
+        """
+        import logging, sys
+        logging.getLogger("flows").setLevel(logging.INFO)
+        logging.getLogger("flows").addHandler(logging.StreamHandler(sys.stdout))
+        from faceline.errors import FacelineError
+        from flows.server import prefect_server
+        with prefect_server() as server:
+            try:
+                server.ready()
+            except FacelineError as error:
+                print(error)
+        """,
+        tmp_path / "state",
+    )
+    assert "the temporary Prefect server did not start" in said
+    assert "file is not a database" in said, "in the log"
+
+
+def test_no_more_servers_than_slots(no_names: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.server_thread.MAX_SLOTS", 1)
+    lock, _ = take_slot(tmp_path)
+    with lock, pytest.raises(OSError, match="in use"):
+        take_slot(tmp_path)
+    assert MAX_SLOTS > 1
+
+
 def test_a_server_that_cannot_start_is_one_line(
     no_names: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("FACELINE_STATE", str(tmp_path / "file"))
+    monkeypatch.setattr("sys.modules", {name: module for name, module in sys.modules.items() if name != "prefect"})
     with pytest.raises(FacelineError, match="temporary Prefect server did not start"):
         PrefectServer().start()

@@ -86,7 +86,7 @@ def test_size_per_hour_of_a_face(tmp_path: Path) -> None:
 
 def test_overhead_is_the_difference_and_the_store_a_part_of_the_whole() -> None:
     store = {"writing": {"wall_s": 4.0, "cpu_s": 2.0}, "reading": {"wall_s": 1.0, "cpu_s": 1.0}}
-    found = overhead.figures([(100.0, 150.0, 10.0)], [(80.0, 120.0, store)])
+    found = overhead.figures([(100.0, 150.0)], [(80.0, 120.0, store)])
     assert found["prefect_wall_share"] == pytest.approx(0.2)
     assert found["prefect_cpu_share"] == pytest.approx(0.2)
     assert found["store_wall_share"] == pytest.approx(0.05)

@@ -1,0 +1,51 @@
+"""Importing much at once, without the garbage collector going through all of it again and again; and importing less."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import sys
+from collections.abc import Iterator
+from importlib.abc import MetaPathFinder
+
+
+@contextlib.contextmanager
+def without_collecting() -> Iterator[None]:
+    """Collect no cyclic garbage within the block, and look at nothing again that is there at its end.
+
+    Classes, functions and schemas stay until the process ends; each full collection goes through all of them.
+    Importing Prefect's client and server takes 15 % less time without.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def spare_pandas() -> None:
+    """Keep PyArrow from importing pandas, which it does with the first value that it converts: 0.3 CPU-s.
+
+    PyArrow looks for pandas once, so that it can tell its objects from others; nobody here gives it any, nor asks for
+    them. Whoever wants pandas can still import it. Does nothing where PyArrow is not imported, or pandas is.
+    """
+    if "pandas" in sys.modules or "pyarrow" not in sys.modules:
+        return
+    import pyarrow as pa
+
+    finder = _NoPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        pa.array([0.0])
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _NoPandas(MetaPathFinder):
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
+        if fullname == "pandas":
+            raise ImportError("pandas is not looked for")
