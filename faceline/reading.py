@@ -31,8 +31,10 @@ log = logging.getLogger(__name__)
 #: Entry points tried before reading begins at the file's start.
 _SEEK_ATTEMPTS = 3
 
-#: Frames decoded ahead of their use: enough to keep the decoder busy through a batch, few enough for 4K pictures.
-_FRAMES_AHEAD = 6
+#: Frames decoded ahead of their use: enough to keep the decoder busy while the detector goes through a window, as far
+#: as they fit into so much memory, but a few in any case.
+_MOST_AHEAD, _LEAST_AHEAD = 64, 6
+_AHEAD_BYTES = 64 * 2**20
 
 #: Decoders that leave out pictures to which no other refers and keep the rest to the byte. FFmpeg's MPEG-1 decoder was
 #: seen to lose the last picture as well; the others have not been tried.
@@ -80,7 +82,7 @@ class FrameReader(Iterator[Frame]):
     def __init__(self, reading: _Reading) -> None:
         self._reading = reading
         # The thread knows the reading alone, so that a reader that is dropped half-way ends it.
-        self._frames = ahead(reading.frames(), _FRAMES_AHEAD, reading.stopped)
+        self._frames = ahead(reading.frames(), _frames_ahead(reading.footage), reading.stopped)
 
     @property
     def frames_decoded(self) -> int:
@@ -105,6 +107,12 @@ class FrameReader(Iterator[Frame]):
         """Stop early and close the file. Whoever may fail half-way does so with ``with``: an exception that is kept
         would keep the reader, and with it a thread, an open file and pictures."""
         self._frames.close()
+
+
+def _frames_ahead(footage: Footage) -> int:
+    """How many decoded pictures may wait; at 4:2:0, the usual layout, they keep within `_AHEAD_BYTES`."""
+    picture_bytes = 3 * footage.width_px * footage.height_px // 2
+    return max(_LEAST_AHEAD, min(_MOST_AHEAD, _AHEAD_BYTES // max(1, picture_bytes)))
 
 
 class _Reading:

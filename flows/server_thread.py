@@ -146,7 +146,14 @@ class ServerThread:
 
         server.API_ROUTERS = _used(server.API_ROUTERS)
         config = uvicorn.Config(
-            server.create_app(ephemeral=True), log_config=None, log_level="error", lifespan="on", access_log=False
+            server.create_app(ephemeral=True),
+            log_config=None,
+            log_level="error",
+            lifespan="on",
+            access_log=False,
+            # A stage is silent for minutes. Prefect's client takes a connection that was closed meanwhile for a fault
+            # and waits two seconds before it asks again.
+            timeout_keep_alive=3600,
         )
         with self._changed:
             if self._stopping:
