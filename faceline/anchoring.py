@@ -68,10 +68,14 @@ class Anchoring:
     def _is_sure(self, entry: TrackedFaces) -> np.ndarray:
         return entry.found.faces.confidence >= self.min_confidence
 
+    def _is_voucher(self, entry: TrackedFaces) -> np.ndarray:
+        """Sure faces that were detected: a copy between two detections says nothing that they do not say."""
+        return self._is_sure(entry) & entry.found.detected
+
     def _released(self) -> TrackedFaces:
         time_s, entry = self._waiting.popleft()
         is_sure = self._is_sure(entry)
-        for track in entry.tracks[is_sure].tolist():
+        for track in entry.tracks[self._is_voucher(entry)].tolist():
             self._sure_s.setdefault(track, []).append(time_s)
         counts = [
             sure or self._vouchers(track, time_s) >= _VOUCHERS
@@ -87,7 +91,7 @@ class Anchoring:
         earlier = [at_s for at_s in self._sure_s.get(track, []) if time_s - at_s <= self.extend_s]
         self._sure_s[track] = earlier
         later = [
-            track in entry.tracks[self._is_sure(entry)]
+            track in entry.tracks[self._is_voucher(entry)]
             for at_s, entry in self._waiting
             if at_s - time_s <= self.extend_s
         ]

@@ -18,7 +18,8 @@ class ChangeWatch:
     """Says of each frame which parts of it look other than when they were last searched; frames are shown in order.
 
     What is compared with is a picture put together from the parts last searched, not the frame before, so that slow
-    changes add up until they count.
+    changes add up until they count. Key frames are compared with the last one that was searched as a whole: who comes
+    in bit by bit has changed bit by bit, and is seen in no part but in all of them together.
 
     Args:
         least_change: mean absolute difference of luma (0 to 255) over a block of 16×16 pixels that counts as a change;
@@ -28,6 +29,7 @@ class ChangeWatch:
     def __init__(self, least_change: float) -> None:
         self._least = least_change
         self._reference: np.ndarray | None = None
+        self._whole: np.ndarray | None = None
         self._is_busy = False
 
     def changed(self, gray: np.ndarray, *, is_key: bool, starts_anew: bool) -> np.ndarray | None:
@@ -46,11 +48,12 @@ class ChangeWatch:
         if self._least <= 0.0:
             return None
         boxes = None
-        if self._reference is not None and not starts_anew:
-            boxes = _changed_boxes(self._reference, gray, self._least)
+        before = self._whole if is_key else self._reference
+        if before is not None and not starts_anew:
+            boxes = _changed_boxes(before, gray, self._least)
         if boxes is None or (is_key and self._is_busy):
             if is_key or self._reference is None:
-                self._reference, self._is_busy = gray.copy(), False
+                self._reference, self._whole, self._is_busy = gray.copy(), gray, False
             else:
                 self._is_busy = True
             return None

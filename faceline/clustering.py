@@ -69,7 +69,7 @@ def _compute(params: ClusterParams, inputs: Inputs, runtime: Runtime) -> Iterato
         time_s=table["time_s"].to_numpy(),
         box_px=np.stack([column(table, name) for name in ("x_px", "y_px", "w_px", "h_px")], axis=1),
         # What no mesh fits may be a profile, or the knot of a tie: it can go with a person, but proves none.
-        quality=np.where(_equal(table["state"], _MESHED), column(table, "quality"), 0.0),
+        quality=np.where(_equal(table["state"], _MESHED), column(table, "quality"), np.nan),
         visible=pc.fill_null(pc.not_equal(table["state"], _NO_FACE), True).to_numpy(),
         vector=vector,
         # Only the embedded rows are kept: a fraction of the array, which may lie in a file.

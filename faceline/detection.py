@@ -91,7 +91,7 @@ class DetectParams(StageParams):
         ge=0,
         le=3600,
         description="Seconds between searches that are fine whatever is known; a small face that comes may be missed "
-        "for so long. 0 makes all fine.",
+        "for so long. 0 makes those of all key frames fine.",
     )
     small_interval_s: float = Field(
         default=0.2,
@@ -170,16 +170,15 @@ def _compute(params: DetectParams, inputs: Inputs, runtime: Runtime) -> Iterator
     yield {"faces": FACES_SCHEMA.empty_table()}
     if not len(index):
         return
-    lent = ExitStack()
-    eyes = _eyes(params, inputs, runtime, lent)
     watch = ChangeWatch(params.least_change if params.interval_s > 0 else 0.0)
     rows = _Rows(segment.index, index, time_s, params)
     # A window ends with a key frame, so that up to a span more is held.
-    held_frames = min(_WINDOW_FRAMES, HELD_BYTES // eyes.frame_bytes - LONGEST_SPAN_FRAMES)
+    held_frames = min(_WINDOW_FRAMES, HELD_BYTES // max(1, footage.picture_bytes) - LONGEST_SPAN_FRAMES)
     read = start = 0
     known: dict[int, Detections] = {}
     changed: dict[int, np.ndarray | None] = {}
-    with lent, read_frames(footage, segment, wanted=stamps) as frames:
+    with ExitStack() as lent, read_frames(footage, segment, wanted=stamps) as frames:
+        eyes = _eyes(params, inputs, runtime, lent)
         for frame in frames:
             if frame.index != index[read]:
                 break
@@ -219,13 +218,29 @@ def _compute(params: DetectParams, inputs: Inputs, runtime: Runtime) -> Iterator
 
 
 def _eyes(params: DetectParams, inputs: Inputs, runtime: Runtime, lent: ExitStack) -> FootageEyes:
-    size_px = (inputs.footage.width_px, inputs.footage.height_px)
+    footage = inputs.footage
+    size_px = (footage.width_px, footage.height_px)
+    detectors: dict[float, FaceDetector] = {}
+
+    def detector(least_px: float) -> FaceDetector:
+        if least_px not in detectors:
+            detectors[least_px] = _detector(params, inputs, runtime, least_px, lent)
+        return detectors[least_px]
+
     scales = []
     for max_side_px in (params.max_side_px, max(params.max_side_px, params.fine_side_px)):
-        least_px = max(SMALLEST_SEARCHED_PX, params.min_face_px * min(1.0, max_side_px / max(size_px)))
-        scales.append(Scale(max_side_px, _detector(params, inputs, runtime, least_px, lent)))
-    least = min(params.extend_confidence, params.min_confidence)
-    return FootageEyes(scales[0], scales[1], size_px, least, runtime.batch_size)
+        least_px = params.min_face_px * min(1.0, max_side_px / max(size_px))
+        scales.append(Scale(max_side_px, detector(max(SMALLEST_SEARCHED_PX, least_px))))
+    return FootageEyes(
+        scales[0],
+        scales[1],
+        detector(SMALLEST_SEARCHED_PX),
+        size_px,
+        footage.picture_bytes,
+        params.min_face_px,
+        min(params.extend_confidence, params.min_confidence),
+        runtime.batch_size,
+    )
 
 
 def _has_small(faces: Detections, params: DetectParams, eyes: FootageEyes) -> bool:

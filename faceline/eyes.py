@@ -17,7 +17,7 @@ from faceline.tracking import overlaps
 #: than this; larger ones are shrunk as they come.
 HELD_BYTES = 256 * 2**20
 
-#: Pixels of pictures that are converted and given to the detector at once; bounds memory, whatever the batch.
+#: Pixels that are given to the detector at once; bounds memory, whatever the batch.
 _PIXELS_AT_ONCE = 8_000_000
 
 #: Fine pictures kept for what else may be asked of the same frames.
@@ -51,7 +51,10 @@ class FootageEyes:
 
     Attributes:
         coarse, fine: the two sizes at which frames are looked at.
+        sought: the detector for squares around known faces, all of one size.
         size_px: width and height of the full picture.
+        frame_bytes: memory that a decoded frame takes.
+        min_face_px: least side of a face in full pictures.
         least_confidence: faces below are none.
         batch_size: most pictures per call of the detector.
         is_fine: positions from which on frames are (True) or are not (False) looked at finely, by position; the last
@@ -60,7 +63,10 @@ class FootageEyes:
 
     coarse: Scale
     fine: Scale
+    sought: FaceDetector
     size_px: tuple[int, int]
+    frame_bytes: int
+    min_face_px: float
     least_confidence: float
     batch_size: int
     is_fine: dict[int, bool] = field(default_factory=dict)
@@ -84,11 +90,6 @@ class FootageEyes:
     def shrinks(self) -> bool:
         """Whether frames are too large to be held as they are decoded."""
         return self.frame_bytes * (LONGEST_SPAN_FRAMES + 1) > HELD_BYTES
-
-    @property
-    def frame_bytes(self) -> int:
-        """What a decoded frame takes at 4:2:0."""
-        return 3 * self.size_px[0] * self.size_px[1] // 2
 
     def keep_only(self, position: int) -> None:
         """Forget all frames but this one, which becomes the first."""
@@ -120,9 +121,10 @@ class FootageEyes:
             for x, y, width, height in _parts(regions, picture.shape, self._enlargement(picture)):
                 part = np.ascontiguousarray(picture[y : y + height, x : x + width])
                 parts.setdefault(part.shape, []).append((n, part, np.array([x, y], np.float32)))
-        for alike in parts.values():
-            for start in range(0, len(alike), self.batch_size):
-                batch = alike[start : start + self.batch_size]
+        for shape, alike in parts.items():
+            size = self._at_once(shape[0] * shape[1])
+            for start in range(0, len(alike), size):
+                batch = alike[start : start + size]
                 detected = self.fine.detector.detect([part for _, part, _ in batch])
                 for (n, _, corner), faces in zip(batch, detected, strict=True):
                     found[n].append(faces.moved(np.broadcast_to(corner, (len(faces), 2))))
@@ -138,12 +140,15 @@ class FootageEyes:
                 side = max(1, round(float(square[2:].mean())))
                 corner = np.floor(square[:2]).astype(np.int64)
                 parts.append((n, _square(picture, corner, side), corner.astype(np.float32), side / _SOUGHT_PX))
-        for start in range(0, len(parts), self.batch_size):
-            batch = parts[start : start + self.batch_size]
-            detected = self.fine.detector.detect([part for _, part, _, _ in batch])
+        size = self._at_once(_SOUGHT_PX**2)
+        for start in range(0, len(parts), size):
+            batch = parts[start : start + size]
+            detected = self.sought.detect([part for _, part, _, _ in batch])
             for (n, _, corner, scale), faces in zip(batch, detected, strict=True):
                 found[n].append(faces.scaled(scale, scale).moved(np.broadcast_to(corner, (len(faces), 2))))
-        return self._measured(positions, [joined(*faces) for faces in found])
+        # Whoever is sought in an enlarged square may be smaller than anybody who is looked for elsewhere.
+        measured = self._measured(positions, [joined(*faces) for faces in found])
+        return [faces.taken(np.flatnonzero(self._is_large(faces))) for faces in measured]
 
     def _measured(self, positions: list[int], found: list[Detections]) -> list[Detections]:
         """Faces found in parts of the fine pictures, measured anew in the whole: a part may end within a face."""
@@ -207,10 +212,16 @@ class FootageEyes:
 
     def _batches(self, positions: Sequence[int], is_fine: bool) -> Iterator[Sequence[int]]:
         width, height = fitted_px(self.size_px, self._scale(is_fine).max_side_px)
-        pixels = width * height
-        size = max(1, min(self.batch_size, _PIXELS_AT_ONCE // pixels))
+        size = self._at_once(width * height)
         for start in range(0, len(positions), size):
             yield positions[start : start + size]
+
+    def _at_once(self, pixels: int) -> int:
+        """How many pictures of so many pixels are given to the detector at once."""
+        return max(1, min(self.batch_size, _PIXELS_AT_ONCE // max(1, pixels)))
+
+    def _is_large(self, faces: Detections) -> np.ndarray:
+        return np.asarray(faces.boxes_px[:, 2:].max(axis=1, initial=0) >= self.min_face_px)
 
     def _picture(self, position: int, is_fine: bool) -> np.ndarray:
         held = self._fine_pictures if is_fine else self._pictures

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
@@ -58,9 +59,9 @@ def read_frames(
         segment: the stretch to read; None for all.
         wanted: indices of the frames to deliver; None for all. Reading stops after the last of them. Given with
             their stamps (index → `Frame.pts`), pictures that are not wanted and that no other refers to are not even
-            decoded, where the decoder can leave them out: the frames delivered are the same, except that what
-            a decoder paints over damage may differ; ``frames_decoded`` is smaller, and damage to pictures left out goes
-            unseen.
+            decoded, where the decoder can leave them out, until it meets a fault: from there on all are decoded, since
+            a decoder that leaves pictures out meets faults at other places and loses others with them. The frames
+            delivered are the same; ``frames_decoded`` is smaller, and damage to pictures left out goes unseen.
         neighbours: also deliver the frame just before and the frame just after the segment, where there are any.
         lead_s: with ``neighbours``, also deliver frames up to this many seconds before the segment.
 
@@ -110,9 +111,8 @@ class FrameReader(Iterator[Frame]):
 
 
 def _frames_ahead(footage: Footage) -> int:
-    """How many decoded pictures may wait; at 4:2:0, the usual layout, they keep within `_AHEAD_BYTES`."""
-    picture_bytes = 3 * footage.width_px * footage.height_px // 2
-    return max(_LEAST_AHEAD, min(_MOST_AHEAD, _AHEAD_BYTES // max(1, picture_bytes)))
+    """How many decoded pictures may wait."""
+    return max(_LEAST_AHEAD, min(_MOST_AHEAD, _AHEAD_BYTES // max(1, footage.picture_bytes)))
 
 
 class _Reading:
@@ -133,15 +133,34 @@ class _Reading:
         self.stopped = threading.Event()
         self._wanted = wanted
         # Where stamps only number the packets, a picture left out would pass its stamp on to the next.
-        can_skip = footage.codec in _LEAVES_OUT and footage.rule == "pts" and not neighbours
+        can_skip = footage.codec in _LEAVES_OUT and footage.rule == "pts" and not neighbours and footage.damage is None
         self._stamps = frozenset(wanted.values()) if can_skip and isinstance(wanted, Mapping) else None
         self._neighbours = neighbours
         self._lead_s = lead_s if neighbours else Fraction(0)
 
     def frames(self) -> Generator[Frame]:
-        footage, segment, wanted, neighbours = self.footage, self.segment, self._wanted, self._neighbours
-        if wanted is not None and not wanted:
+        if self._wanted is not None and not self._wanted:
             return
+        latest = -1
+        if self._stamps is not None:
+            left = deque(sorted(self._wanted or ()))
+            for frame in self._pass(self._stamps):
+                # One that is missing was lost to a fault, and perhaps only because others were left out.
+                if frame.index != left.popleft():
+                    break
+                latest = frame.index
+                yield frame
+            if not left or self.stopped.is_set():
+                return
+            log.debug("%s: read again after frame %d, leaving nothing out", self.footage.path, latest)
+            self.frames_decoded = 0
+        for frame in self._pass(None):
+            if frame.index > latest:
+                yield frame
+
+    def _pass(self, stamps: frozenset[int] | None) -> Generator[Frame]:
+        """Decode once; with the stamps of what is wanted, leaving out what can be, as far as the first fault."""
+        footage, segment, wanted, neighbours = self.footage, self.segment, self._wanted, self._neighbours
         converter = Converter(Projection(footage.width_px, footage.height_px, footage.orientation))
         before: Frame | None = None
         last = max(wanted) if wanted is not None else math.inf
@@ -149,10 +168,13 @@ class _Reading:
         lead = math.ceil((segment.start_s - self._lead_s) / footage.time_base)
         start, end = math.ceil(segment.start_s / footage.time_base), math.ceil(segment.end_s / footage.time_base)
         with _decoding(footage, self._entries()) as decoding:
-            decoding.wanted = self._stamps
+            decoding.wanted = stamps
             try:
                 for rank, pts, image, spoilt in decoding:
                     if self.stopped.is_set():
+                        return
+                    # A field may have a packet of its own, and half a picture is not to be left out.
+                    if stamps is not None and (spoilt or decoding.damages or image.interlaced_frame):
                         return
                     frame = Frame(rank, pts, footage.time_base, image, converter)
                     if pts < lead:

@@ -84,7 +84,7 @@ def _watched(
 
 
 def _covers(regions: np.ndarray, faces: Detections) -> bool:
-    """Whether the centre of every face lies in one of the regions."""
-    centres = (faces.boxes_px[:, :2] + faces.boxes_px[:, 2:] / 2)[:, None]
-    inside = (centres >= regions[None, :, :2]) & (centres <= regions[None, :, :2] + regions[None, :, 2:])
+    """Whether every face lies in one of the regions, and as a whole: of half a face nothing is found."""
+    low, high = faces.boxes_px[:, None, :2], (faces.boxes_px[:, :2] + faces.boxes_px[:, 2:])[:, None]
+    inside = (low >= regions[None, :, :2]) & (high <= regions[None, :, :2] + regions[None, :, 2:])
     return bool(inside.all(axis=2).any(axis=1).all())

@@ -91,7 +91,7 @@ def pieces_of(faces: Faces, split_distance: float, split_min_faces: int, good_qu
     for track in np.argsort(first):
         rows += _split(faces, whole[track], split_distance, split_min_faces)
     together, doubles = _co_occurrence(faces, rows)
-    good = (faces.vector >= 0) & (np.nan_to_num(faces.quality, nan=0.0) >= good_quality)
+    good = (faces.vector >= 0) & (faces.quality >= good_quality)
     visible = [part[faces.visible[part]] for part in rows]
     return Pieces(
         rows=rows,

@@ -52,6 +52,7 @@ class Footage:
         has_keyframes: whether the container marks keyframes.
         entries: keyframes at which reading can begin.
         damage: a fault that the packets alone show; decoding may find an earlier one.
+        picture_bytes: memory that a decoded picture takes, by the first one.
     """
 
     path: Path
@@ -73,6 +74,7 @@ class Footage:
     has_keyframes: bool = True
     entries: tuple[EntryPoint, ...] = field(default=(), repr=False)
     damage: Damage | None = None
+    picture_bytes: int = 0
 
     @property
     def rotation_deg(self) -> int:
@@ -144,6 +146,7 @@ def open_footage(path: str | Path) -> Footage:
                 raise FootageError("no picture in it can be decoded", where=str(path), cure="the file is damaged")
             projection = Projection.of(image, stream.sample_aspect_ratio)
             codec, kind = stream.codec_context.name, container.format.name
+            picture_bytes = sum(plane.buffer_size for plane in image.planes)
     except av.error.FFmpegError as error:
         raise _cannot_open(path, error) from error
     if _state(path) != before:
@@ -172,6 +175,7 @@ def open_footage(path: str | Path) -> Footage:
         has_keyframes=scan.has_keyframes,
         entries=scan.entries,
         damage=scan.damage,
+        picture_bytes=picture_bytes,
     )
 
 

@@ -105,15 +105,19 @@ class ServerThread:
             self._stopping = True
             if self._server is not None:
                 self._server.should_exit = True
-        if self._server is not None:
-            self._thread.join(STOP_S)
-        for name, value in self._before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        self._listener.close()
-        self._slot_lock.close()
+        try:
+            if self._server is not None:
+                self._thread.join(STOP_S)
+        finally:
+            for name, value in self._before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+            self._listener.close()
+            # Nobody else may write to the slot before nobody here does, at the latest when this process ends.
+            if self._server is None or not self._thread.is_alive():
+                self._slot_lock.close()
 
     def _run(self) -> None:
         try:
@@ -134,6 +138,9 @@ class ServerThread:
         # All that the main thread needs of Prefect, before it may: two threads in one web of modules that import
         # each other can meet half of a module.
         import flows.flow_many  # noqa: F401
+
+        if self._stopping:
+            return
 
         thread = self
 

@@ -140,7 +140,8 @@ def _send_error(line: _Line, call: int, error: BaseException) -> None:
 
 def import_ahead(modules: Sequence[str]) -> None:
     """Import what stages will need; what cannot be imported is left for the stage to complain about."""
-    with without_collecting():
+    # Stages are under way meanwhile: what they hold is not to stay for good.
+    with without_collecting(freeze=False):
         for module in modules:
             try:
                 importlib.import_module(module)

@@ -19,12 +19,15 @@ def face(x, confidence):
     return Detections(box, np.array([confidence], np.float32), np.zeros((1, 5, 2), np.float32))
 
 
-def kept(frames, extend_s=0.35):
-    """Frame, place and number of the faces that count; ``frames``: per frame the faces as (x, confidence)."""
+def kept(frames, extend_s=0.35, between=()):
+    """Frame, place and number of the faces that count; ``frames``: per frame the faces as (x, confidence).
+
+    Those of the frames ``between`` were not detected, but interpolated.
+    """
     anchoring = Anchoring(Tracker(), 0.85, extend_s)
     done = []
     for i, faces in enumerate(frames):
-        found = FoundFaces(joined(*(face(*one) for one in faces)), True)
+        found = FoundFaces(joined(*(face(*one) for one in faces)), i not in between)
         done += anchoring.add(i, i * STEP_S, found, cut=False)
     done += anchoring.finish()
     assert [entry.position for entry in done] == list(range(len(frames)))
@@ -47,13 +50,21 @@ def test_two_sure_faces_vouch_for_nothing():
     assert kept([[(100, c)] for c in confidence]) == [(5, 100.0, 0), (6, 100.0, 0)]
 
 
+def test_copies_between_two_sure_faces_do_not_vouch():
+    confidence = [0.9] * 5 + [0.7] * 5
+    frames = [[(100, c)] for c in confidence]
+    assert kept(frames, extend_s=1.0, between={1, 2, 3}) == [(i, 100.0, 0) for i in range(5)]
+    assert len(kept(frames, extend_s=1.0)) == 10
+
+
 def test_unsure_faces_alone_never_count_and_take_no_number():
     frames = [[(100, 0.8), (400, 0.9)] for _ in range(10)]
     assert kept(frames) == [(i, 400.0, 0) for i in range(10)]
 
 
 def test_a_sure_face_does_not_vouch_for_another_tracklet():
-    assert kept([[(100, 0.95)], [(400, 0.8)], [(100, 0.95)]]) == [(0, 100.0, 0), (2, 100.0, 0)]
+    sure = [[(100, 0.95)] for _ in range(4)]
+    assert kept([*sure[:2], [(400, 0.8)], *sure[2:]]) == [(i, 100.0, 0) for i in (0, 1, 3, 4)]
 
 
 def test_a_tracklet_whose_unsure_middle_is_left_out_for_long_is_two():

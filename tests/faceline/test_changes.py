@@ -54,6 +54,14 @@ def test_slow_changes_add_up():
     assert [i for i, boxes in enumerate(parts) if boxes is not None and len(boxes)] == [10, 20, 30]
 
 
+def test_who_comes_in_bit_by_bit_is_told_as_a_whole_at_the_next_key_frame():
+    half = with_thing(160, 96)
+    half[:, 176:] = 100
+    *_, whole = told(ChangeWatch(20), [plain(), half, with_thing(160, 96), with_thing(160, 96)], keys={0, 3})
+    ((x, y, width, height),) = whole
+    assert x <= 160 and y <= 96 and x + width >= 192 and y + height >= 128
+
+
 def test_too_much_change_is_a_change_of_all_until_a_key_frame():
     parts = told(ChangeWatch(20), [plain(), plain(150), plain(), plain(150), plain(150)], keys={0, 3})
     # The third looks as the first did, but the second has not been searched: the next key frame is, as a whole.

@@ -19,6 +19,7 @@ from faceline.errors import FootageChangedError
 from faceline.faces import NOBODY, Detections, joined, without_duplicates
 from faceline.keyframes import fine_frames, key_frames, spaced
 from faceline.sampling import SAMPLE, SampleParams
+from faceline.searching import search
 from faceline.stage import MemoryInputs, Runtime, collect
 from faceline.tracking import overlaps
 from faceline.video import open_footage
@@ -322,6 +323,21 @@ def test_windows_and_batches_do_not_change_the_result(two_squares, monkeypatch):
     assert narrow.equals(usual)
 
 
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [("faceline.detection._WINDOW_FRAMES", 5), ("faceline.eyes.HELD_BYTES", 0), ("faceline.eyes._FINE_KEPT", 1)],
+)
+def test_nor_do_they_where_some_searches_are_fine(moments, two_squares, monkeypatch, place, value):
+    """Small faces that come, are searched for finely across windows, and go; then an empty room."""
+    for path in (two_squares, moments):
+        _, usual = detect(path, monkeypatch, BrightSquares(), max_side_px=80)
+        with monkeypatch.context() as patched:
+            patched.setattr(place, value)
+            _, other = detect(path, patched, BrightSquares(), max_side_px=80, batch_size=3)
+        assert other.equals(usual)
+        assert usual.num_rows
+
+
 def test_boxes_are_in_pixels_of_the_full_picture(two_squares, monkeypatch):
     _, full = detect(two_squares, monkeypatch, BrightSquares(), interval_s=0)
     _, shrunk = detect(two_squares, monkeypatch, BrightSquares(), interval_s=0, max_side_px=160, fine_side_px=160)
@@ -402,6 +418,50 @@ def test_a_face_that_shows_for_a_moment_in_a_still_room_is_found(moments, monkey
     assert sorted(table["frame"].to_pylist()) == shown
     _, unwatched = detect(moments, monkeypatch, BrightSquares(), least_change=0, interval_s=2.0)
     assert len(unwatched) < len(table)
+
+
+class WholeFacesOnly:
+    """Sees a face of 100×100 px at (0, 0) wherever it is searched for as a whole; keeps what was asked."""
+
+    def __init__(self):
+        self.looked = []
+
+    def look(self, positions):
+        self.looked += positions
+        return [faces((0, 0, 100, 100)) if i >= 3 else faces() for i in positions]
+
+    def glance(self, positions, regions_px):
+        whole = [any((box[:2] <= 0).all() and (box[2:] >= 100).all() for box in regions) for regions in regions_px]
+        return [
+            faces((0, 0, 100, 100)) if i >= 3 and sees else faces() for i, sees in zip(positions, whole, strict=True)
+        ]
+
+
+@pytest.mark.parametrize("part", [(0, 0, 128, 60), (0, 0, 60, 60), (0, 40, 128, 128)])
+def test_nobody_in_a_part_of_a_face_does_not_mean_that_the_face_is_gone(part):
+    """The part holds the centre of the face, or less of it; its rest has not changed."""
+    none, part = np.zeros((0, 4), np.int64), np.array([part])
+    whole = np.array([(0, 0, 128, 128)])
+    changed = {0: None, 2: none, 3: whole, 5: part, 7: part, 10: part}
+    eyes = WholeFacesOnly()
+    seen = search([0, 10], changed, eyes, {})
+    assert [len(seen[i]) for i in sorted(seen) if i >= 3] == [1] * sum(i >= 3 for i in seen)
+    assert len(seen[10]) == 1 and 5 not in seen
+
+
+def test_a_face_that_comes_is_found_whatever_the_least_size(two_squares, monkeypatch):
+    """Squares in which faces are sought are scaled, so that the least size says nothing there."""
+    least = []
+
+    def detector(params, inputs, runtime, min_face_px, lent):
+        least.append(min_face_px)
+        return BrightSquares()
+
+    monkeypatch.setattr("faceline.detection._detector", detector)
+    _, table = detect(two_squares, min_face_px=38)
+    assert 20.0 in least and max(least) == 38
+    _, usual = detect(two_squares, monkeypatch, BrightSquares())
+    assert table.equals(usual)
 
 
 def test_small_faces_are_searched_for_finely_until_they_are_gone(two_squares, monkeypatch):
