@@ -29,7 +29,7 @@ _CELL_PX = 12
 _STRIDE_PX = 2
 
 #: Pixels that the first network gets at once; bounds memory, whatever the batch. By device: a GPU is busy with more.
-_PIXELS_AT_ONCE = {"cpu": 1_000_000, "cuda": 8_000_000}
+_PIXELS_AT_ONCE = {"cpu": 250_000, "cuda": 8_000_000}
 
 #: The second network gets candidates in chunks of this size, the last one padded: with smaller ones, the libraries
 #: below choose other kernels, and the last digits of a face would depend on how many others there are.
