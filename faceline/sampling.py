@@ -58,10 +58,10 @@ class SampleParams(StageParams):
         "more than the native rate gives the native rate. 'native' takes every frame.",
     )
     segment_s: float = Field(
-        default=300.0,
+        default=75.0,
         gt=0,
         le=86_400,
-        description="Length in seconds of the segments that stages work on, each on its own.",
+        description="Most seconds of a segment: stages work on each of the equal segments of footage on its own.",
     )
     cut_threshold: float = Field(
         default=0.6,

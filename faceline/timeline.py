@@ -25,9 +25,9 @@ class Segment:
 
 
 def cut_into_segments(start_s: Fraction, end_s: Fraction, length_s: Fraction) -> list[Segment]:
-    """Cut ``[start_s, end_s]`` into segments of ``length_s``; the last instant lies inside the last segment.
+    """Cut ``[start_s, end_s]`` into equal segments, as few as can be, none longer than ``length_s``.
 
-    A remainder shorter than a tenth of ``length_s`` joins the segment before it, so that no stage runs on a sliver.
+    The last instant lies inside the last segment. Equal ones keep all workers busy to the end, and none is a sliver.
     """
     if length_s <= 0:
         raise ValueError(f"length_s must be positive, got {length_s}")
@@ -35,10 +35,8 @@ def cut_into_segments(start_s: Fraction, end_s: Fraction, length_s: Fraction) ->
         raise ValueError(f"end_s {end_s} lies before start_s {start_s}")
     # The end is inclusive for the caller (it is a frame's timestamp), exclusive in a Segment.
     stop_s = end_s + Fraction(1, 1_000_000)
-    count = max(1, -(-(stop_s - start_s) // length_s))
-    if count > 1 and stop_s - (start_s + (count - 1) * length_s) < length_s / 10:
-        count -= 1
-    edges = [start_s + i * length_s for i in range(count)] + [stop_s]
+    count = max(1, -(-(end_s - start_s) // length_s))
+    edges = [start_s + i * (end_s - start_s) / count for i in range(count)] + [stop_s]
     return [Segment(i, edges[i], edges[i + 1]) for i in range(count)]
 
 

@@ -164,7 +164,8 @@ def _run(ready: Ready) -> Finished:
     job = ready.job
     publisher = Publisher(job)
     for again in (False, True):
-        walk = job.walk(Submission(job), ready.reporter, at_once=job.workers, stopping=ready.stopping)
+        submit = Submission(job, temporary_server=ready.temporary_server)
+        walk = job.walk(submit, ready.reporter, at_once=job.workers, stopping=ready.stopping)
         ready.reporter.total(job.footage.name, len(job.pipeline.nodes))
         try:
             records = walk.run(tick=lambda walk=walk: publisher.progress(walk.share_done))  # type: ignore[misc]
@@ -200,12 +201,19 @@ def settle() -> None:
 
 
 class Submission:
-    """Begins nodes as Prefect task runs; a `Start`."""
+    """Begins nodes as Prefect task runs; a `Start`.
 
-    def __init__(self, job: Job) -> None:
+    Args:
+        job: the job that they belong to.
+        temporary_server: whether the server ends with the run. Tags are what operators limit tasks by, so that Prefect
+            asks its server for a place before it begins a task that has some; on SQLite two that ask at the same time
+            may cost each other two seconds, and on a temporary server nobody can have set a limit.
+    """
+
+    def __init__(self, job: Job, *, temporary_server: bool = False) -> None:
         self._job = job
         self._futures: dict[str, PrefectFuture[Any]] = {}
-        self._tags = {"faceline", one_line(job.footage.name)}
+        self._tags = set() if temporary_server else {"faceline", one_line(job.footage.name)}
 
     def __call__(self, node: Node, request: StageRequest, done: Done) -> None:
         runner = self._job.config.runner

@@ -113,7 +113,8 @@ def combination(footage: str, overrides: list[str]) -> State[list[Row]]:
     job = many.jobs[0]
     publisher = Publisher(job)
     try:
-        walk = job.walk(Submission(job), many.reporter, at_once=job.workers)
+        submit = Submission(job, temporary_server=many.temporary_server)
+        walk = job.walk(submit, many.reporter, at_once=job.workers)
         rows = run_combination(job, walk, many.reporter, lambda: publisher.progress(walk.share_done))
         publisher.progress(1.0, now=True)
     except FacelineError as error:

@@ -27,7 +27,7 @@ the main options (all of them: `faceline config`; each is explained in conf/conf
   gridsearch=default|small|wide|micro   how much is searched; space in conf/gridsearch/
   anomaly=iforest,lof          models of the grid search; anomaly.window_s=0.5,2 and the like replace its axes
   report.top_events=10         moments with a card of their own in the report
-  sample.segment_s=300         length of the pieces in which long footage is worked on
+  sample.segment_s=75          most seconds of the pieces in which footage is worked on
   runtime.workers=2            stages at the same time; runtime.threads, runtime.batch_size
   runtime.device=cuda          networks on the GPU; auto: where there is one   [cpu]
   store.root=DIR               where artifacts are kept                    [artifacts]

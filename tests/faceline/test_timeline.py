@@ -25,22 +25,20 @@ def test_segments_tile_the_footage(start_s, duration_s, length_s, share):
     assert segments[0].start_s == start_s
     for before, after in pairwise(segments):
         assert before.end_s == after.start_s
-        assert before.end_s - before.start_s == length_s
-    last = segments[-1]
+    *others, last = segments
     assert end_s in last
     assert last.end_s - end_s <= Fraction(1, 1_000_000)
-    if len(segments) > 1:
-        assert length_s / 10 <= last.end_s - last.start_s < length_s * Fraction(11, 10) + 1
+    assert {s.end_s - s.start_s for s in others} <= {end_s - last.start_s}, "all are equal"
+    assert end_s - last.start_s <= length_s
+    assert len(segments) == 1 or (len(segments) - 1) * length_s < duration_s, "fewer would do"
     moment = start_s + Fraction(share) * duration_s
     assert sum(moment in segment for segment in segments) == 1
 
 
-def test_a_sliver_joins_the_segment_before_it():
-    assert [s.end_s - s.start_s for s in cut_into_segments(Fraction(0), Fraction(610), Fraction(300))] == [
-        300,
-        310 + Fraction(1, 1_000_000),
-    ]
-    assert len(cut_into_segments(Fraction(0), Fraction(640), Fraction(300))) == 3
+def test_no_segment_is_a_sliver():
+    thirds = cut_into_segments(Fraction(1), Fraction(611), Fraction(300))
+    assert [s.start_s for s in thirds] == [1, 1 + Fraction(610, 3), 1 + Fraction(1220, 3)]
+    assert len(cut_into_segments(Fraction(0), Fraction(600), Fraction(300))) == 2
 
 
 def test_a_single_frame_is_a_segment():
