@@ -1,0 +1,204 @@
+"""The journal of each run over an archive: a file of one JSON object per line, appended to as things happen.
+
+Whatever ends a run, its journal says how far it came; a torn last line is the one that was being written. The first line
+is the beginning, the last the end; a journal without an end is of a run that was killed, or goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from faceline.folders import FILE_MODE, make_private_dirs
+from faceline.nightly.moments import Difference
+from faceline.nightly.recipe import Changes
+
+State = Literal["done", "unchanged", "quarantined", "failed", "left", "gone"]
+"""Of a file: worked on; nothing to do; cannot be analysed; did not work this time; still being written; not there."""
+
+Cause = Literal["new footage", "changed footage", "removed footage", "parameter", "code", "model", "unknown"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of an archive and what came of it in one run.
+
+    Attributes:
+        file: path below the archive's folder.
+        state: see `State`.
+        sha256: of its content; empty where it could not be read.
+        reason: why it is not done; where decoding had to end, for damaged footage; else empty.
+        results: its results folder, below the output folder; empty where there is none.
+        same_as: another file with the same content, under whose name it was analysed; else empty.
+        moved_from: where the same content lay before; else empty.
+        persons, events: how many were found; None where nothing was.
+        stages_run: stages that had to be computed.
+        seconds: wall time.
+        duration_s: length of the footage; None where it is not known.
+        tries: how often in a row it ended like this, for ``quarantined`` and ``failed``.
+        since: when the first of these was, as ISO 8601 in UTC.
+    """
+
+    file: str
+    state: State
+    sha256: str = ""
+    reason: str = ""
+    results: str = ""
+    same_as: str = ""
+    moved_from: str = ""
+    persons: int | None = None
+    events: int | None = None
+    stages_run: int = 0
+    seconds: float = 0.0
+    duration_s: float | None = None
+    tries: int = 0
+    since: str = ""
+
+
+@dataclass(frozen=True)
+class Delta:
+    """How the events of one footage differ from those of the analysis before, and why.
+
+    Attributes:
+        file: path below the archive's folder.
+        causes: what brought it about; several where several things changed at once, so that none can be told apart.
+        details: the differences behind the causes, in phrases.
+        differences: the events.
+    """
+
+    file: str
+    causes: tuple[Cause, ...]
+    details: tuple[str, ...]
+    differences: tuple[Difference, ...]
+
+
+def causes_of(changes: Changes) -> tuple[tuple[Cause, ...], tuple[str, ...]]:
+    """Causes and details of a footage whose content is the same, by how its recipe differs."""
+    kinds: tuple[Any, ...] = changes.causes or ("unknown",)
+    return kinds, (*changes.parameters, *changes.code, *changes.models)
+
+
+@dataclass(frozen=True)
+class Night:
+    """A journal, read.
+
+    Attributes:
+        name: of its file, without the extension.
+        begin: ``began``, ``archive``, ``output``, ``faceline``, ``recipe``, ``overrides``, ``host``, ``pid``, ``reason``.
+        entries: by file; the last one where a file was met twice.
+        deltas: in order.
+        end: ``ended``, ``seconds``, ``state``, ``disk`` …; None where the run did not come to its end.
+    """
+
+    name: str
+    begin: Mapping[str, Any]
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    deltas: tuple[Delta, ...] = ()
+    end: Mapping[str, Any] | None = None
+
+
+class Journal:
+    """Writes the journal of one run; may be used by several threads.
+
+    Args:
+        folder: of all journals of the archive.
+        now: when the run begins; names the journal.
+    """
+
+    def __init__(self, folder: Path, now: datetime) -> None:
+        make_private_dirs(folder)
+        self._lock = threading.Lock()
+        stamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+        for number in range(1, 10_000):
+            name = stamp if number == 1 else f"{stamp}-{number}"
+            try:
+                descriptor = os.open(folder / f"{name}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
+            except FileExistsError:
+                continue
+            self.name = name
+            self._file = os.fdopen(descriptor, "wb")
+            return
+        raise FileExistsError(f"10,000 journals of one second in {folder}")
+
+    def begin(self, facts: Mapping[str, Any]) -> None:
+        """Say what is begun."""
+        self._write({"begin": dict(facts)})
+
+    def entry(self, entry: Entry) -> None:
+        """Say what came of a file."""
+        self._write({"entry": asdict(entry)})
+
+    def delta(self, delta: Delta) -> None:
+        """Say how a footage's events changed."""
+        self._write({"delta": asdict(delta)})
+
+    def end(self, facts: Mapping[str, Any]) -> None:
+        """Say how it ended, and close the journal."""
+        self._write({"end": dict(facts)})
+        self._file.close()
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        data = json.dumps(line).encode("ascii") + b"\n"
+        with self._lock:
+            self._file.write(data)
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+
+def night_names(folder: Path) -> list[str]:
+    """Names of all journals, oldest first."""
+    try:
+        # By time and number: "…Z" comes before "…Z-2".
+        return sorted((path.stem for path in folder.glob("*.jsonl")), key=lambda name: (name[:16], len(name), name))
+    except OSError:
+        return []
+
+
+def read_night(folder: Path, name: str) -> Night:
+    """Read a journal as far as it is whole.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    begin: Mapping[str, Any] = {}
+    end: Mapping[str, Any] | None = None
+    entries: dict[str, Entry] = {}
+    deltas: list[Delta] = []
+    for kind, body in _lines(folder / f"{name}.jsonl"):
+        if kind == "begin":
+            begin = body
+        elif kind == "entry":
+            entries[body["file"]] = Entry(**body)
+        elif kind == "delta":
+            differences = tuple(Difference.from_plain(d) for d in body["differences"])
+            deltas.append(Delta(body["file"], tuple(body["causes"]), tuple(body["details"]), differences))
+        elif kind == "end":
+            end = body
+    return Night(name, begin, entries, tuple(deltas), end)
+
+
+def _lines(path: Path) -> Iterator[tuple[str, Any]]:
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                ((kind, body),) = json.loads(line).items()
+            except (ValueError, AttributeError):
+                return
+            yield kind, body
+
+
+def nights_since_the_last_whole_one(folder: Path) -> tuple[Night | None, list[Night]]:
+    """The newest run that came to its end, and those after it that did not, oldest first."""
+    cut_off: list[Night] = []
+    for name in reversed(night_names(folder)):
+        night = read_night(folder, name)
+        if night.end is not None:
+            return night, cut_off[::-1]
+        cut_off.append(night)
+    return None, cut_off[::-1]
