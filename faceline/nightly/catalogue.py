@@ -1,7 +1,7 @@
 """Which content each file of an archive holds, without reading again what has not changed.
 
 A file's digest is remembered with its size, times and inode, as version control systems do it. A file that was written
-to less than `UNSURE_S` before it was hashed is hashed again next time: its clock may be too coarse to show a later change.
+to less than `UNSURE_S` before it was hashed is hashed again next time: clocks may be too coarse to show a later change.
 """
 
 from __future__ import annotations
@@ -128,6 +128,11 @@ def _read(folder: Folder, name: str) -> dict[str, Seen]:
             body: Any = json.loads(file.read())
         if body["version"] != _VERSION:
             return {}
-        return {str(path): Seen(*(int(v) for v in row[:4]), str(row[4])) for path, row in body["files"].items()}
+        return {str(path): _seen(row) for path, row in body["files"].items()}
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, IndexError, AttributeError):
         return {}
+
+
+def _seen(row: Any) -> Seen:
+    size_bytes, mtime_ns, ctime_ns, inode, sha256 = row
+    return Seen(int(size_bytes), int(mtime_ns), int(ctime_ns), int(inode), str(sha256))

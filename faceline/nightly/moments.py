@@ -1,7 +1,7 @@
 """Events of one footage in two analyses: which are new, which changed, which vanished.
 
-Persons are numbered anew by every analysis that finds other faces, so an event is recognised by its person and time, and
-where that fails by its time alone.
+Persons are numbered anew by every analysis that finds other faces, so an event is recognised by its person and time,
+and where that fails by its time alone.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ class Moment:
         """From a row of the events, with ``drivers`` or ``top_features`` for the words."""
         return cls(
             int(event["person"]),
-            *(round(float(event[name]), 3) for name in ("start_s", "peak_s", "end_s")),
+            round(float(event["start_s"]), 3),
+            round(float(event["peak_s"]), 3),
+            round(float(event["end_s"]), 3),
             _rounded(event["score"], 2),
             _rounded(event["p_value"], 4),
             str(event.get("drivers") or event.get("top_features") or ""),

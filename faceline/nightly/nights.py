@@ -1,7 +1,7 @@
 """The journal of each run over an archive: a file of one JSON object per line, appended to as things happen.
 
-Whatever ends a run, its journal says how far it came; a torn last line is the one that was being written. The first line
-is the beginning, the last the end; a journal without an end is of a run that was killed, or goes on.
+Whatever ends a run, its journal says how far it came; a torn last line is the one that was being written. The first
+line is the beginning, the last the end; a journal without an end is of a run that was killed, or goes on.
 """
 
 from __future__ import annotations
@@ -90,7 +90,8 @@ class Night:
 
     Attributes:
         name: of its file, without the extension.
-        begin: ``began``, ``archive``, ``output``, ``faceline``, ``recipe``, ``overrides``, ``host``, ``pid``, ``reason``.
+        begin: ``began``, ``archive``, ``output``, ``faceline``, ``recipe``, ``overrides``, ``host``, ``pid``, ``reason``
+            (why it ran: ``asked for``, ``schedule``, ``catching up``).
         entries: by file; the last one where a file was met twice.
         deltas: in order.
         end: ``ended``, ``seconds``, ``state``, ``disk`` …; None where the run did not come to its end.
