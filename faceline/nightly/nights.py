@@ -90,8 +90,8 @@ class Night:
 
     Attributes:
         name: of its file, without the extension.
-        begin: ``began``, ``archive``, ``output``, ``faceline``, ``recipe``, ``overrides``, ``host``, ``pid``, ``reason``
-            (why it ran: ``asked for``, ``schedule``, ``catching up``).
+        begin: ``began``, ``archive``, ``output``, ``faceline``, ``recipe``, ``overrides``, ``host``, ``pid``,
+            ``reason`` (why it ran: ``asked for``, ``schedule``, ``catching up``).
         entries: by file; the last one where a file was met twice.
         deltas: in order.
         end: ``ended``, ``seconds``, ``state``, ``disk`` …; None where the run did not come to its end.
