@@ -50,6 +50,10 @@ class FootageChangedError(FootageError):
     """The footage changed while it was being read; no result of that reading may be kept."""
 
 
+class TimeLimitError(FacelineError):
+    """The work took longer than it was allowed to."""
+
+
 class ArtifactError(FacelineError):
     """A stored artifact is missing, torn or altered."""
 

@@ -43,6 +43,7 @@ class Runtime:
         progress: called with (done, total) in units of the stage's own choice; cheap. Stages pass on what it raises:
             that is how an interrupted run ends them.
         residents: where stages borrow their loaded models.
+        until_s: when whoever waits for the stage gives up on it, by `time.monotonic`; None for never.
     """
 
     device: str = "cpu"
@@ -50,13 +51,14 @@ class Runtime:
     threads: int = 2
     progress: Callable[[int, int], None] = field(default=_no_progress, compare=False)
     residents: Residents = field(default_factory=Residents, compare=False)
+    until_s: float | None = field(default=None, compare=False)
 
     def __getstate__(self) -> dict[str, Any]:
         # Whoever reports progress and keeps models does so in one process.
         return {"device": self.device, "batch_size": self.batch_size, "threads": self.threads}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, progress=_no_progress, residents=Residents())
+        vars(self).update(state, progress=_no_progress, residents=Residents(), until_s=None)
 
 
 @dataclass(frozen=True)

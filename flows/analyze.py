@@ -37,7 +37,8 @@ def analyze(arguments: Sequence[str]) -> int:
     began_s = time.perf_counter()
     config = load_config(arguments, STAGES)
     job = prepare(config, STAGES)
-    check_replaceable(job.output)
+    if config.until is None:
+        check_replaceable(job.output)
     with session(log_path(log_folder(config), "analyze", job.footage.name)) as reporter:
         console.say(describe_models(job.models, config))
         announce_device(job.device, config)
@@ -61,7 +62,7 @@ def run_job(job: Job, reporter: Reporter, began_s: float) -> Finished:
             # What only reading could show. The artifact has been set aside, so now there is something to run.
             log.warning("%s: %s; it is computed anew", error.where, error.what)
     job.check_precision()
-    with prefect_server(reporter.noted) as server, execution([job]):
+    with prefect_server(reporter.noted) as server, execution(job):
         with without_collecting():
             server.ready()
             from flows.flow import Ready, run_in_prefect
@@ -85,6 +86,7 @@ def run_here(job: Job, reporter: Reporter, began_s: float) -> Finished:
 def tell(job: Job, finished: Finished, seconds: float) -> None:
     """Print what a run came to."""
     console.say(f"{finished.states}, {seconds:.1f} s")
-    console.say(f"results: {job.output}")
+    if finished.until is None:
+        console.say(f"results: {job.output}")
     console.say()
     console.say(finished.summary)

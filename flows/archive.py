@@ -1,31 +1,43 @@
-"""The verb ``archive``: every footage below a folder, one after the other; none can cost the others their results."""
+"""The verb ``archive``: every footage below a folder, known by its content; none can cost the others their results.
+
+What the archive remembers lies in ``_archive`` below the output folder; see `faceline.nightly`.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import logging
 import os
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+import socket
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from faceline.errors import ArtifactError, FacelineError, UsageError
-from faceline.report.results import check_replaceable
+from faceline.errors import FacelineError, UsageError
+from faceline.folders import folder_at, make_private_dirs
+from faceline.nightly.catalogue import Catalogue
+from faceline.nightly.nights import Entry, Journal
+from faceline.nightly.recipe import Recipe
+from faceline.nightly.records import Records
 from faceline.stages import STAGES
 from flows import console
-from flows.analyze import is_cached, log_folder, run_here
+from flows.analyze import log_folder
 from flows.config import Config, load_config
-from flows.console import Hushed, Reporter
-from flows.discovery import find_footage, results_folders
+from flows.console import Reporter
 from flows.execution import execution
 from flows.files import csv_text, replace_text, valid_text
-from flows.job import Job, announce_device, device_of, prepare
+from flows.job import announce_device, cores, describe_models, device_of, resolve_models
 from flows.logfile import log_path, session
-from flows.results import Finished
-from flows.server import prefect_server
-from flows.side_by_side import Labelled, run_side_by_side
+from flows.night import Night, disk_use, now
+from flows.pipeline import recipe_for
+from flows.server import prefect_server, state_folder
+from flows.survey import Surveyor
 from tasks.importing import without_collecting
 
 log = logging.getLogger(__name__)
@@ -33,144 +45,99 @@ log = logging.getLogger(__name__)
 SET_ASIDE = 3
 """Exit code when everything was done but some footage was set aside."""
 
-
-@dataclass(frozen=True)
-class Entry:
-    """One file of an archive and what came of it.
-
-    Attributes:
-        file: its path below the archive's folder.
-        state: ``done``, ``cached`` (nothing had to be computed) or ``set aside``.
-        reason: why it was set aside; where decoding had to end, for damaged footage; else empty.
-        results: its results folder; empty when it was set aside.
-        persons, events: how many were found.
-        seconds: wall time.
-    """
-
-    file: str
-    state: str
-    reason: str = ""
-    results: str = ""
-    persons: int | None = None
-    events: int | None = None
-    seconds: float = 0.0
+STATE_FOLDER = "_archive"
+_SETTLED = "settled.json"
 
 
-RunJob = Callable[[Job, Reporter, float, threading.Event], Finished]
-
-
-@dataclass
 class Archive:
-    """A folder of footage on its way through the pipeline.
+    """A folder of footage, where its results go, and what is remembered of it.
 
-    Attributes:
+    Args:
         folder: the folder.
         config: the configuration for every file.
         output: where results go.
-        entries: what has come of each file so far.
     """
 
-    folder: Path
-    config: Config
-    output: Path
-    entries: list[Entry] = field(default_factory=list)
+    def __init__(self, folder: Path, config: Config, output: Path) -> None:
+        self.folder, self.config, self.output = folder, config, output
+        self.state = folder_at(output / STATE_FOLDER)
+        self.records = Records(self.state)
 
-    def files(self) -> Iterator[tuple[Path, Path]]:
-        """Every file with its results folder."""
+    @property
+    def journals(self) -> Path:
+        """The folder of the journals."""
+        return self.output / STATE_FOLDER / "nights"
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """Everything that results follow from but the footage."""
+        return recipe_for(self.config, resolve_models(self.config, STAGES), STAGES)
+
+    @cached_property
+    def surveyor(self) -> Surveyor:
+        """Who looks at the folder."""
         store = self.config.store.root
-        leave_out = [self.output] if "://" in store else [self.output, Path(store)]
-        found = find_footage(self.folder, self.config.archive, leave_out)
-        return zip(found, results_folders(self.folder, found, self.output), strict=True)
-
-    def take_cached(self, reporter: Reporter) -> list[Job]:
-        """Deal with all files that need no computing or cannot be read; the jobs of the others.
-
-        Worker processes can work on several of these at the same time.
-        """
-        open_jobs = []
-        for file, results in self.files():
-            began_s = time.perf_counter()
-            try:
-                job = prepare(self.config.for_footage(str(file), str(results)), STAGES)
-                check_replaceable(job.output)
-                if not is_cached(job):
-                    job.check_precision()
-                    open_jobs.append(job)
-                    continue
-                self._note(job, run_here(job, Hushed(reporter), began_s), began_s, "cached")
-            except ArtifactError as error:
-                log.warning("%s: %s; it is computed anew", error.where, error.what)
-                open_jobs.append(job)
-            except Exception as error:
-                self._set_aside(file, error, began_s, reporter)
-        if self.config.runner.kind == "threads":
-            return open_jobs
-        return [replace(job, crowd=min(job.workers, len(open_jobs))) for job in open_jobs]
-
-    def run(self, jobs: Sequence[Job], reporter: Reporter, run_job: RunJob) -> None:
-        """Run jobs: those of one segment side by side, one that keeps all workers busy by itself alone."""
-        crowd = max((job.crowd for job in jobs), default=1)
-        stopping = threading.Event()
-
-        def run(job: Job) -> None:
-            began_s = time.perf_counter()
-            told = reporter if crowd == 1 else Labelled(reporter, self._name(job.footage.path))
-            try:
-                self._note(job, run_job(job, told, began_s, stopping), began_s, "done")
-            except Exception as error:
-                self._set_aside(job.footage.path, error, began_s, reporter)
-
-        if crowd > 1:
-            reporter.total(self.folder.name, sum(len(job.pipeline.nodes) for job in jobs))
-        run_side_by_side(jobs, run, size=lambda job: job.side_by_side, room=crowd, stopping=stopping)
-
-    def _note(self, job: Job, finished: Finished, began_s: float, state: str) -> None:
-        damage = finished.run["footage"].get("damaged_at_s")
-        counts = finished.run["counts"]
-        entry = Entry(
-            self._name(job.footage.path),
-            state,
-            "" if damage is None else f"damaged, analysed up to {damage:.1f} s",
-            valid_text(job.output),
-            counts["persons"],
-            counts["events"],
-            time.perf_counter() - began_s,
+        closed = [self.output] if "://" in store else [self.output, Path(store)]
+        return Surveyor(
+            self.folder,
+            self.output,
+            closed,
+            self.config.archive,
+            Catalogue(self.state),
+            self.records,
+            self.recipe.digest,
+            forced=self.config.rerun is not None,
         )
-        self.entries.append(entry)
 
-    def _set_aside(self, file: Path, error: Exception, began_s: float, reporter: Reporter) -> None:
-        what = error.what if isinstance(error, FacelineError) else f"unexpected {type(error).__name__}: {error}"
-        reason = " ".join(what.split())
-        log.info("%s set aside: %s", valid_text(file), error, exc_info=not isinstance(error, FacelineError))
-        reporter.warned(f"{self._name(file)} is set aside: {reason}")
-        self.entries.append(Entry(self._name(file), "set aside", reason, seconds=time.perf_counter() - began_s))
+    @cached_property
+    def settled(self) -> Mapping[str, str]:
+        """Path → content of everything that the last whole run found."""
+        with contextlib.suppress(OSError, ValueError, AttributeError), self.state.open(_SETTLED) as file:
+            return {str(name): str(sha256) for name, sha256 in json.loads(file.read()).items()}
+        return {}
 
-    def _name(self, file: Path) -> str:
-        return valid_text(os.path.relpath(file, self.folder))
+    def settle(self, files: Mapping[str, str]) -> None:
+        """Remember what a whole run found."""
+        self.state.put(_SETTLED, json.dumps(dict(sorted(files.items())), indent=0).encode("ascii"))
 
-    @property
-    def exit_code(self) -> int:
-        """0, 3 when some footage was set aside, 1 when all was."""
-        aside = sum(entry.state == "set aside" for entry in self.entries)
-        if not aside:
-            return 0
-        return 1 if aside == len(self.entries) else SET_ASIDE
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the archive for the block. The system lets go of it when this process ends, however it ends.
 
-    @property
-    def summary(self) -> str:
-        """``57 done, 2 cached, 3 set aside``."""
-        counts = {state: sum(e.state == state for e in self.entries) for state in ("done", "cached", "set aside")}
-        return ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no footage"
+        Raises:
+            FacelineError: another run works on the same folder, or puts its results into the same place.
+        """
+        import filelock
 
-    def write_table(self) -> Path:
-        """Write what came of each file as ``archive.csv`` and ``archive.json`` into the output folder."""
-        self.entries.sort(key=lambda entry: entry.file)
-        rows = [asdict(entry) | {"seconds": round(entry.seconds, 2)} for entry in self.entries]
-        columns = list(Entry.__dataclass_fields__)
-        text = csv_text(columns, [[row[name] for name in columns] for row in rows])
-        replace_text(self.output / "archive.csv", text)
-        replace_text(self.output / "archive.json", json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
-        return self.output / "archive.csv"
+        folder_digest = hashlib.sha256(os.fsencode(os.path.realpath(self.folder))).hexdigest()[:16]
+        places = (state_folder().parent / "archives" / f"{folder_digest}.lock", self.output / STATE_FOLDER / "lock")
+        who = self.output / STATE_FOLDER / "running.json"
+        with contextlib.ExitStack() as held:
+            for place in places:
+                make_private_dirs(place.parent)
+                lock = filelock.FileLock(place, timeout=0, mode=0o600)
+                try:
+                    held.enter_context(lock)
+                except filelock.Timeout:
+                    raise FacelineError(
+                        f"another run works on this archive{_running(who)}",
+                        where=valid_text(self.folder),
+                        cure="wait for its end; what it finishes is not done again",
+                    ) from None
+            facts = {"pid": os.getpid(), "host": socket.gethostname(), "began": now()}
+            replace_text(who, json.dumps(facts) + "\n")
+            try:
+                yield
+            finally:
+                who.unlink(missing_ok=True)
+
+
+def _running(who: Path) -> str:
+    try:
+        facts = json.loads(who.read_text("utf-8"))
+        return f" (process {facts['pid']} on {facts['host']}, since {facts['began']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def archive(arguments: Sequence[str]) -> int:
@@ -178,29 +145,27 @@ def archive(arguments: Sequence[str]) -> int:
 
     Raises:
         UsageError: no folder is named, or it is none.
+        FacelineError: another run works on the archive, or there is nothing where footage was.
     """
-    began_s = time.perf_counter()
     config = load_config(arguments, STAGES)
     work = open_archive(config)
-    with session(log_path(log_folder(config), "archive", work.folder.name)) as reporter:
+    with session(log_path(log_folder(config), "archive", work.folder.name)) as reporter, work.alone():
+        console.say(describe_models(resolve_models(config, STAGES), config))
         announce_device(device_of(config), config)
-        jobs = work.take_cached(reporter)
-        if jobs:
-            with prefect_server(reporter.noted) as server, execution(jobs):
-                with without_collecting():
-                    server.ready()
-                    from flows.flow_many import run_archive_in_prefect
+        night = begin_night(work, reporter, "asked for")
+        with ended(work, night):
+            turns = night.turns()
+            crowd = crowd_of(work, night)
+            first = night.until_work(turns, crowd)
+            if first is not None and first.job is not None:
+                with prefect_server(reporter.noted) as server, execution(first.job, processes=crowd):
+                    with without_collecting():
+                        server.ready()
+                        from flows.flow_many import run_archive_in_prefect
 
-                run_archive_in_prefect(work, jobs, reporter, temporary_server=server.temporary)
-    table = work.write_table()
-    rows = [
-        (e.file, e.state, "" if e.persons is None else e.persons, "" if e.events is None else e.events, e.reason)
-        for e in work.entries
-    ]
-    console.table(("file", "state", "persons", "events", "reason"), rows, right=("persons", "events"))
-    console.say(f"{work.summary}, {time.perf_counter() - began_s:.1f} s")
-    console.say(f"results: {work.output}, table: {table}")
-    return work.exit_code
+                    run_archive_in_prefect(work, night, first, turns, crowd, temporary_server=server.temporary)
+    tell(work, night)
+    return exit_code(night.entries)
 
 
 def open_archive(config: Config) -> Archive:
@@ -211,4 +176,100 @@ def open_archive(config: Config) -> Archive:
     if not folder.is_dir():
         cure = "use `faceline analyze` for one file" if folder.exists() else "check the path"
         raise UsageError("is no folder", where=str(folder), cure=cure)
+    if config.until is not None:
+        raise UsageError("until= is for one footage", cure="use `faceline analyze`, or leave it out")
     return Archive(folder, config, Path(config.output) if config.output else Path("results"))
+
+
+def begin_night(work: Archive, reporter: Reporter, reason: str) -> Night:
+    """Find out what there is, begin the journal, and note what needs no work. Hold the archive around it.
+
+    Raises:
+        FacelineError: nothing is there though something was: the folder may not be mounted.
+    """
+    reporter.noted(f"looking at {valid_text(work.folder)}")
+    survey = work.surveyor.survey()
+    found = len(survey.contents) + len(survey.young) + len(survey.unreadable)
+    if not found and work.settled:
+        raise FacelineError(
+            f"no footage is there, but {len(work.settled)} files were the last time",
+            where=valid_text(work.folder),
+            cure=f"see whether it is mounted; if they are meant to be gone, remove "
+            f"{valid_text(work.output / STATE_FOLDER / _SETTLED)}",
+        )
+    work.records.put_recipe(work.recipe)
+    night = Night(work, survey, Journal(work.journals, datetime.now(UTC)), reporter, reason)
+    night.note_what_needs_no_work()
+    counts = {verdict: len(survey.of(verdict)) for verdict in ("work", "unchanged", "quarantined")}
+    words = [f"{counts['work']} to analyse", f"{counts['unchanged']} unchanged"]
+    words += [f"{counts['quarantined']} in quarantine"] if counts["quarantined"] else []
+    words += [f"{len(survey.young)} written to a moment ago"] if survey.young else []
+    reporter.noted(f"{', '.join(words)} ({survey.seconds:.1f} s)")
+    return night
+
+
+@contextlib.contextmanager
+def ended(work: Archive, night: Night) -> Iterator[None]:
+    """Around the work: what is gone is noted, and the journal and the tables are written."""
+    yield
+    night.note_what_is_gone()
+    night.end("done", {"disk": disk_use(work.config.store.root, work.output)})
+    write_tables(work, night.entries)
+
+
+def crowd_of(work: Archive, night: Night) -> int:
+    """How many footages are worked on at the same time."""
+    if work.config.runner.kind == "threads":
+        return 1
+    workers = work.config.runtime.workers or min(cores(), 4)
+    return max(1, min(workers, night.left_to_do))
+
+
+def exit_code(entries: Sequence[Entry]) -> int:
+    """0, 3 when some footage was set aside, 1 when all was."""
+    met = [entry for entry in entries if entry.state not in ("gone", "left")]
+    aside = sum(entry.state in ("quarantined", "failed") for entry in met)
+    if not aside:
+        return 0
+    return 1 if aside == len(met) else SET_ASIDE
+
+
+def summary(entries: Sequence[Entry]) -> str:
+    """``57 done, 2 unchanged, 3 quarantined``."""
+    counts: Counter[str] = Counter(entry.state for entry in entries)
+    order = ("done", "unchanged", "quarantined", "failed", "left", "gone")
+    return ", ".join(f"{counts[state]} {state}" for state in order if counts[state]) or "no footage"
+
+
+def write_tables(work: Archive, entries: Sequence[Entry]) -> None:
+    """What came of each file, as ``archive.csv`` and ``archive.json`` in the output folder."""
+    rows: list[dict[str, Any]] = [asdict(entry) for entry in entries]
+    columns = list(Entry.__dataclass_fields__)
+    text = csv_text(columns, [[_shown(row[name]) for name in columns] for row in rows])
+    replace_text(work.output / "archive.csv", text)
+    plain = [{name: _shown(value) for name, value in row.items()} for row in rows]
+    replace_text(work.output / "archive.json", json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
+
+
+def _shown(value: Any) -> Any:
+    return valid_text(value) if isinstance(value, str) else value
+
+
+def tell(work: Archive, night: Night) -> None:
+    """Print what the run came to."""
+    entries = night.entries
+    rows = [
+        (
+            valid_text(e.file),
+            e.state,
+            "" if e.persons is None else e.persons,
+            "" if e.events is None else e.events,
+            e.reason or (f"same as {valid_text(e.same_as)}" if e.same_as else ""),
+        )
+        for e in entries
+        if e.state != "unchanged"
+    ]
+    if rows:
+        console.table(("file", "state", "persons", "events", "reason"), rows, right=("persons", "events"))
+    console.say(f"{summary(entries)}, {night.seconds:.1f} s")
+    console.say(f"results: {valid_text(work.output)}, table: {valid_text(work.output / 'archive.csv')}")

@@ -6,7 +6,7 @@ This is the edge of Hydra's world. Beyond it there are stage parameters, options
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from faceline.errors import UsageError
 from faceline.stage import Stage, StageParams
-from flows.arguments import VERBATIM, Arguments, option_name, split_arguments
+from flows.arguments import VERBATIM, Arguments, did_you_mean, option_name, split_arguments
 from flows.composition import Composer, composer, file_options, override_value, set_value
 from flows.grid import TRIAL_SECTION, expand, expand_jobs, is_trial_option
 from flows.options import (
@@ -37,6 +37,7 @@ SPACE = "space"
 """Option of the section ``gridsearch`` with the space in override grammar; expanded here, unknown to the stage."""
 
 _PATHS = ("footage", "output")
+_STAGE_CHOICES = ("rerun", "until")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Config:
     Attributes:
         footage: path as it was given, or None.
         output: folder for the results as it was given, or None for ``results/<footage name>``.
+        rerun: stage that is computed anew with all that follows from it, whatever is stored; or None.
+        until: last stage that is of interest; or None for all.
         params: parameters by stage name; the stage of the trials is not among them.
         trials: the trials of the grid search, in the order of its space, none twice.
         options: the sections of `flows.options`, by name.
@@ -70,6 +73,8 @@ class Config:
     tree: Mapping[str, Any]
     overrides: tuple[str, ...]
     paths: Mapping[str, str] = field(default_factory=dict)
+    rerun: str | None = None
+    until: str | None = None
 
     @property
     def arguments(self) -> list[str]:
@@ -171,7 +176,7 @@ class _Loading:
         return texts
 
     def _check_names(self) -> None:
-        known = [*_PATHS, *self._models, f"gridsearch.{SPACE}"]
+        known = [*_PATHS, *_STAGE_CHOICES, *self._models, f"gridsearch.{SPACE}"]
         for section, model in self._models.items():
             known.extend(option_names(section, model))
         wrong = []
@@ -207,6 +212,8 @@ class _Loading:
             for section in self._models
             if section != TRIAL_SECTION
         }
+        for name in _STAGE_CHOICES:
+            wrong.extend(self._no_stage(name, tree.get(name)))
         _refuse(wrong)
         axes = space if trials is None else []
         if trials is None or any(trials):
@@ -225,7 +232,16 @@ class _Loading:
             tree=tree,
             overrides=tuple(plain_texts if trials is not None else self.texts),
             paths={name: value for name, value in self._paths.items() if name != "footage"},
+            rerun=tree.get("rerun"),
+            # To end with the last stage is to run them all.
+            until=None if tree.get("until") == self._stages[-1].name else tree.get("until"),
         )
+
+    def _no_stage(self, option: str, value: Any) -> Iterator[str]:
+        names = [stage.name for stage in self._stages]
+        if value is not None and value not in names:
+            near = did_you_mean(str(value), names)
+            yield f"{option}={value}: must be one of {', '.join(names)}{near}"
 
     def _space(self, tree: dict[str, Any], wrong: list[str]) -> list[str]:
         """Take the space out of the section of the grid search, and let the command line's axes replace its own."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from flows.options import ArchiveOptions
@@ -19,7 +20,12 @@ _VIDEO_HEADS = (
 )
 
 
-def find_footage(folder: Path, options: ArchiveOptions, leave_out: Iterable[Path] = ()) -> list[Path]:
+def find_footage(
+    folder: Path,
+    options: ArchiveOptions,
+    leave_out: Iterable[Path] = (),
+    closed_to_us: Callable[[OSError], None] = lambda error: None,
+) -> list[Path]:
     """Every file below ``folder`` that counts as footage, in order of path.
 
     Folders that are links are not entered (they may lead round in circles); files that are links are taken.
@@ -28,18 +34,34 @@ def find_footage(folder: Path, options: ArchiveOptions, leave_out: Iterable[Path
         folder: where to look.
         options: what counts.
         leave_out: folders not to enter: where results and artifacts go may lie inside the archive.
+        closed_to_us: told of each folder that cannot be read.
     """
     closed = {os.path.realpath(path) for path in leave_out}
 
     def may_be_entered(path: Path) -> bool:
-        return (options.hidden or not path.name.startswith(".")) and os.path.realpath(path) not in closed
+        if (not options.hidden and path.name.startswith(".")) or os.path.realpath(path) in closed:
+            return False
+        return not _fits(path.relative_to(folder), options.exclude)
+
+    def is_wanted(path: Path) -> bool:
+        if not options.hidden and path.name.startswith("."):
+            return False
+        inside = path.relative_to(folder)
+        return not _fits(inside, options.exclude) and (not options.include or _fits(inside, options.include))
 
     found: list[Path] = []
-    for place, folders, files in os.walk(folder):
+    for place, folders, files in os.walk(folder, onerror=closed_to_us):
         folders[:] = [name for name in folders if may_be_entered(Path(place, name))]
-        paths = (Path(place, name) for name in files if options.hidden or not name.startswith("."))
-        found.extend(path for path in paths if _is_footage(path, options))
+        found.extend(
+            path for path in (Path(place, name) for name in files) if is_wanted(path) and _is_footage(path, options)
+        )
     return sorted(found)
+
+
+def _fits(inside: Path, patterns: Iterable[str]) -> bool:
+    """Whether a path below the archive's folder fits one of the patterns; ``*`` also stands for slashes."""
+    whole = inside.as_posix()
+    return any(fnmatch.fnmatchcase(whole if "/" in pattern else inside.name, pattern) for pattern in patterns)
 
 
 def _is_footage(path: Path, options: ArchiveOptions) -> bool:

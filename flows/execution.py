@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from flows.console import Silent
 from flows.job import Job
@@ -23,21 +23,21 @@ log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def execution(jobs: Sequence[Job]) -> Iterator[None]:
+def execution(first: Job, processes: int | None = None) -> Iterator[None]:
     """Within the block, stage tasks run as ``runner.kind`` says; with processes, the first job begins at once.
 
     To be entered before Prefect is imported or waited for: both take seconds that stages can use.
 
     Args:
-        jobs: what will be run in the block, in this order, perhaps side by side.
+        first: what is begun with.
+        processes: at most so many; None for as many as this job alone can use.
     """
-    first = jobs[0]
     if first.config.runner.kind == "threads":
         preload(due(first))
         yield
         return
-    processes = min(first.workers, sum(job.side_by_side for job in jobs))
-    with open_workers(processes, first.workers, libraries(due(first))) as workers:
+    most = max(first.side_by_side, processes or 1)
+    with open_workers(min(first.workers, most), first.workers, libraries(due(first))) as workers:
         start = HeadStart(first, workers)
         start.begin()
         token = performing.set(start.perform)

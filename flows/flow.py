@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -35,11 +35,15 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from prefect.utilities.annotations import quote
 
 from faceline.errors import ArtifactError, FacelineError
+from faceline.report.results import check_replaceable
 from faceline.stages import STAGES
+from flows.analyze import log_folder
 from flows.config import Config, load_config
-from flows.console import Lines, Reporter
+from flows.console import Reporter
+from flows.execution import execution
 from flows.files import valid_text
 from flows.job import Job, announce_device, prepare
+from flows.logfile import log_path, session
 from flows.pipeline import Node
 from flows.publish import Publisher, one_line
 from flows.results import Finished, finish
@@ -104,12 +108,8 @@ def handed_over(ready: Ready) -> Iterator[None]:
 def analyze(footage: str, overrides: list[str] | None = None) -> State[Finished]:
     """Analyse one footage: all stages, then the results folder."""
     ready = _ready.get()
-    if ready is None:
-        config = load_config([f"footage={footage}", *(overrides or [])], STAGES)
-        ready = Ready(prepare(config, STAGES), Lines(), time.perf_counter())
-        announce_device(ready.job.device, config)
     try:
-        finished = _run(ready)
+        finished = _run_alone(footage, overrides or []) if ready is None else _run(ready)
     except FacelineError as error:
         return Failed(message=str(error), data=error)
     except Exception as error:
@@ -117,12 +117,22 @@ def analyze(footage: str, overrides: list[str] | None = None) -> State[Finished]
         log.exception("the run failed")
         return Failed(message=f"unexpected {type(error).__name__}: {error}", data=error)
     finally:
-        if ready.temporary_server:
+        if ready is not None and ready.temporary_server:
             settle()
-    counts = finished.run["counts"]
-    return Completed(
-        message=f"{counts['events']} events, {counts['persons']} persons; {finished.states}", data=finished
-    )
+    return Completed(message=f"{finished.found}; {finished.states}", data=finished)
+
+
+def _run_alone(footage: str, overrides: Sequence[str]) -> Finished:
+    """A run that Prefect began: from a deployment, with nothing made ready."""
+    began_s = time.perf_counter()
+    config = load_config([f"footage={footage}", *overrides], STAGES)
+    job = prepare(config, STAGES)
+    if config.until is None:
+        check_replaceable(job.output)
+    job.check_precision()
+    with session(log_path(log_folder(config), "analyze", job.footage.name)) as reporter, execution(job):
+        announce_device(job.device, config)
+        return _run(Ready(job, reporter, began_s))
 
 
 def run_in_prefect(ready: Ready) -> Finished:
@@ -177,7 +187,8 @@ def _run(ready: Ready) -> Finished:
                 raise
             log.warning("%s: %s; it is computed anew", error.where, error.what)
     publisher.progress(1.0, now=True)
-    publisher.finished(finished)
+    if finished.until is None:
+        publisher.finished(finished)
     return finished
 
 

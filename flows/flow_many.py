@@ -8,21 +8,27 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
+from prefect.context import FlowRunContext
 from prefect.states import Completed, Failed, State
 
 from faceline.errors import FacelineError
 from faceline.stages import STAGES
-from flows.archive import Archive, open_archive
+from flows.analyze import log_folder
+from flows.archive import Archive, begin_night, crowd_of, ended, exit_code, open_archive, summary
 from flows.config import load_config, load_sweep
 from flows.console import Lines, Reporter
+from flows.execution import execution
 from flows.files import valid_text
 from flows.flow import Ready, Submission, ending, for_job, readable_arguments, run_in_prefect, settle
-from flows.job import Job
+from flows.job import Job, announce_device, device_of
+from flows.logfile import log_path, session
+from flows.night import Night, Turn
 from flows.publish import Publisher, artifact_place, one_line, unless_it_fails
 from flows.results import Finished
 from flows.sweep import Row, combination_name, prepare_all, run_combination
@@ -37,16 +43,16 @@ class Many:
     """A run over many that was made ready outside the flow.
 
     Attributes:
-        jobs: what to run, one after the other.
+        jobs: of a sweep: what to run, one after the other.
         reporter: who is told.
         temporary_server: whether the server ends with the run.
-        archive: the archive they belong to; None for a sweep.
+        night: of an archive: the run, what is left of it, and how many footages are worked on at the same time.
     """
 
-    jobs: Sequence[Job]
-    reporter: Reporter
+    jobs: Sequence[Job] = ()
+    reporter: Reporter = field(default_factory=Lines)
     temporary_server: bool = False
-    archive: Archive | None = None
+    night: tuple[Archive, Night, Iterator[Turn], int] | None = None
 
 
 _many: ContextVar[Many | None] = ContextVar("many", default=None)
@@ -66,39 +72,71 @@ def _handed_over(many: Many) -> Iterator[None]:
 def archive(footage: str, overrides: list[str] | None = None) -> State[None]:
     """Analyse every footage below a folder that has something to compute, each in a sub-flow."""
     many = _many.get()
-    if many is None:
-        work = open_archive(load_config([f"footage={footage}", *(overrides or [])], STAGES))
-        many = Many(work.take_cached(Lines()), Lines(), archive=work)
-    assert many.archive is not None
-    work = many.archive
+    if many is not None and many.night is not None:
+        work, night, turns, crowd = many.night
+        _run_turns(night, turns, crowd, many.temporary_server)
+        return _ended(work, night)
+    config = load_config([f"footage={footage}", *(overrides or [])], STAGES)
+    try:
+        work = open_archive(config)
+        with session(log_path(log_folder(config), "archive", work.folder.name)) as reporter, work.alone():
+            announce_device(device_of(config), config)
+            night = begin_night(work, reporter, _reason())
+            with ended(work, night):
+                turns = night.turns()
+                crowd = crowd_of(work, night)
+                first = night.until_work(turns, crowd)
+                if first is not None and first.job is not None:
+                    with execution(first.job, processes=crowd):
+                        _run_turns(night, chain([first], turns), crowd, temporary_server=False)
+    except FacelineError as error:
+        return Failed(message=str(error), data=error)
+    return _ended(work, night)
 
+
+def _run_turns(night: Night, turns: Iterator[Turn], crowd: int, temporary_server: bool) -> None:
     def run_job(job: Job, reporter: Reporter, began_s: float, stopping: threading.Event) -> Finished:
         # The sub-flow's own end is awaited once, with the parent's.
-        return run_in_prefect(Ready(job, reporter, began_s, many.temporary_server, stopping))
+        return run_in_prefect(Ready(job, reporter, began_s, temporary_server, stopping))
 
-    work.run(many.jobs, many.reporter, run_job)
-    work.write_table()
-    place = artifact_place(work.folder.name, str(work.folder.absolute()))
+    night.run(turns, run_job, crowd)
+
+
+def _ended(work: Archive, night: Night) -> State[None]:
+    """The flow's last state, with the table of the files that something came of."""
+    entries = night.entries
+    name = one_line(work.folder.name)
     unless_it_fails(
         create_table_artifact,
         table=[
-            {"file": e.file, "state": e.state, "persons": e.persons, "events": e.events, "reason": e.reason}
-            for e in work.entries[:MOST_ROWS]
-        ],
-        key=f"archive-{place}",
-        description=f"{one_line(work.folder.name)}: {work.summary}",
+            {"file": one_line(e.file), "state": e.state, "persons": e.persons, "events": e.events, "reason": e.reason}
+            for e in entries
+            if e.state != "unchanged"
+        ][:MOST_ROWS],
+        key=f"archive-{artifact_place(work.folder.name, str(work.folder.absolute()))}",
+        description=f"{name}: {summary(entries)}",
     )
-    if work.exit_code == 1:
-        return Failed(message=work.summary)
-    return Completed(message=work.summary)
+    code = exit_code(entries)
+    if code == 1:
+        return Failed(message=summary(entries))
+    # Partial success has a name of its own, so that it is told apart at a glance.
+    return Completed(name="Completed" if code == 0 else "SetAside", message=summary(entries))
+
+
+def _reason() -> str:
+    """Why a run that the command line did not begin runs."""
+    context = FlowRunContext.get()
+    run = context.flow_run if context is not None else None
+    return "schedule" if run is not None and run.auto_scheduled else "asked for in Prefect"
 
 
 def run_archive_in_prefect(
-    work: Archive, jobs: Sequence[Job], reporter: Reporter, *, temporary_server: bool = False
+    work: Archive, night: Night, first: Turn, turns: Iterator[Turn], crowd: int, *, temporary_server: bool = False
 ) -> None:
-    """Run an archive's open jobs as one flow run named after the folder; what comes of them is in ``work``."""
+    """Run what an archive's night has left as one flow run named after the folder; what comes of it is in ``night``."""
     named: Any = archive.with_options(flow_run_name=lambda: one_line(work.folder.name))
-    with _handed_over(Many(jobs, reporter, temporary_server, work)):
+    handed = Many(temporary_server=temporary_server, night=(work, night, chain([first], turns), crowd))
+    with _handed_over(handed):
         # That every file was set aside is a failed flow run, but no error of this call.
         named(footage=valid_text(work.folder), overrides=readable_arguments(work.config), return_state=True)
 
@@ -109,7 +147,7 @@ def combination(footage: str, overrides: list[str]) -> State[list[Row]]:
     many = _many.get()
     if many is None:
         jobs = prepare_all(load_sweep([f"footage={footage}", *overrides], STAGES))
-        many = Many(jobs, Lines())
+        many = Many(jobs)
     job = many.jobs[0]
     publisher = Publisher(job)
     try:
@@ -133,7 +171,7 @@ def sweep(footage: str, overrides: list[str] | None = None) -> State[list[Row]]:
     """All combinations of a sweep, each in a sub-flow, and their leaderboard."""
     many = _many.get()
     if many is None:
-        many = Many(prepare_all(load_sweep([f"footage={footage}", *(overrides or [])], STAGES)), Lines())
+        many = Many(prepare_all(load_sweep([f"footage={footage}", *(overrides or [])], STAGES)))
     began_s = time.perf_counter()
     rows: list[Row] = []
     try:

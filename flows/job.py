@@ -41,6 +41,7 @@ class Job:
         pipeline: what is to be done.
         output: the results folder.
         crowd: how many footages are worked on at the same time.
+        limit_s: most wall seconds that its stages may take together; None for no limit.
         device: where networks run.
     """
 
@@ -50,6 +51,7 @@ class Job:
     output: Path
     device: Device = field(default_factory=lambda: Device("cpu"))
     crowd: int = 1
+    limit_s: float | None = None
 
     @property
     def models(self) -> Mapping[str, ResolvedModel]:
@@ -88,7 +90,15 @@ class Job:
 
     def walk(self, start: Start, reporter: Reporter, at_once: int = 1, stopping: threading.Event | None = None) -> Walk:
         """A run over the pipeline, ready to begin."""
-        return Walk(self.pipeline, start, reporter, runtime=self.runtime, at_once=at_once, stopping=stopping)
+        return Walk(
+            self.pipeline,
+            start,
+            reporter,
+            runtime=self.runtime,
+            at_once=at_once,
+            stopping=stopping,
+            limit_s=self.limit_s,
+        )
 
 
 def cores() -> int:

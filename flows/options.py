@@ -99,6 +99,35 @@ class ArchiveOptions(Options):
         default=True, description="also take files of other names whose first bytes are those of a video container"
     )
     hidden: bool = Field(default=False, description="also take files and folders whose names begin with a dot")
+    include: tuple[str, ...] = Field(
+        default=(),
+        description="shell patterns (* ? [a-z]) of which a file has to fit one, by its path below the folder, or by "
+        "its name where the pattern has no slash; none: every file",
+    )
+    exclude: tuple[str, ...] = Field(
+        default=(), description="shell patterns of files and folders to leave out; they go before include"
+    )
+    quiet_s: float = Field(
+        default=10.0,
+        ge=0,
+        le=86_400,
+        description="seconds for which a file must not have been written to; one that is still being written is left "
+        "for the next run",
+    )
+    time_limit_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="most seconds that one footage may take; one that takes longer is quarantined; null: no limit",
+    )
+    retry: bool = Field(
+        default=False, description="try quarantined footage again, though neither it nor the configuration changed"
+    )
+    rehash: bool = Field(
+        default=False, description="read every file again instead of trusting sizes, times and inodes to tell a change"
+    )
+    keep_nights: int = Field(
+        default=400, ge=1, le=100_000, description="runs whose journals and pages are kept; older ones are removed"
+    )
 
 
 SECTIONS: dict[str, type[Options]] = {

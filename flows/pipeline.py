@@ -10,11 +10,12 @@ Which stage reads which is said by the stages themselves (`faceline.stages`). He
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import faceline
 from faceline.anomaly.trial import TrialParams, trial_id
+from faceline.nightly.recipe import Recipe, recipe_of
 from faceline.sampling import SampleParams
 from faceline.stage import Runtime, Stage, StageParams
 from flows.config import Config
@@ -50,6 +51,7 @@ class Node:
         segment: the segment, for stages of scope ``segment``.
         trial: the trial's id, for stages of scope ``trial``.
         facts: further JSON values for the stage's key.
+        force: whether it is computed anew whatever is stored.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Node:
     segment: Segment | None = None
     trial: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    force: bool = False
 
     @property
     def before(self) -> tuple[str, ...]:
@@ -109,6 +112,7 @@ class Pipeline:
             facts=node.facts,
             models=self.models,
             runtime=runtime or Runtime(),
+            force=node.force,
             pending=pending,
         )
 
@@ -127,7 +131,35 @@ def build_pipeline(
         made = list(_nodes_of(stage, segments, config, by_stage, facts))
         by_stage[stage.name] = made
         nodes.update({node.name: node for node in made})
-    return Pipeline(footage, nodes, models, config.store.root)
+    nodes = _up_to(nodes, config.until)
+    return Pipeline(footage, _forced(nodes, config.rerun), models, config.store.root)
+
+
+def _up_to(nodes: Mapping[str, Node], stage: str | None) -> dict[str, Node]:
+    """The nodes of a stage and all that they follow from; all nodes where no stage is named."""
+    if stage is None:
+        return dict(nodes)
+    needed: set[str] = set()
+    for name in reversed(list(nodes)):
+        node = nodes[name]
+        if node.stage.name == stage or name in needed:
+            needed.update((name, *node.before))
+    return {name: node for name, node in nodes.items() if name in needed}
+
+
+def _forced(nodes: Mapping[str, Node], stage: str | None) -> dict[str, Node]:
+    """The nodes, those of a stage and all that follow from them to be computed anew."""
+    forced: dict[str, Node] = {}
+    for name, node in nodes.items():
+        again = node.stage.name == stage or any(forced[before].force for before in node.before)
+        forced[name] = replace(node, force=True) if again else node
+    return forced
+
+
+def recipe_for(config: Config, models: Mapping[str, ResolvedModel], stages: Sequence[Stage]) -> Recipe:
+    """Everything that results under a configuration follow from but the footage."""
+    trials = {_trial_name(trial.params): trial.params for trial in config.trials}
+    return recipe_of(stages, config.params, trials, models)
 
 
 def provenance(footage: Any, config: Config, models: Mapping[str, ResolvedModel]) -> dict[str, Any]:

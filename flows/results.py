@@ -26,18 +26,28 @@ class Finished:
         events: the events, most unusual first, as rows of the stage gridsearch, each with ``drivers``: what departed,
             in words. Those that something beside expression explains come last.
         leaderboard: every person's trials by rank, as Markdown.
+        until: the stage that the run was to end with; None where it made a results folder.
     """
 
     run: Mapping[str, Any]
     summary: str
     events: Sequence[Mapping[str, Any]]
     leaderboard: str = ""
+    until: str | None = None
 
     @property
     def states(self) -> str:
         """``3 stages run, 40 cached``."""
         cached = sum(stage["state"] == "cached" for stage in self.run["stages"])
         return f"{len(self.run['stages']) - cached} stages run, {cached} cached"
+
+    @property
+    def found(self) -> str:
+        """``3 events, 2 persons``, or what the run was to end with."""
+        if self.until is not None:
+            return f"ended after {self.until}"
+        counts = self.run["counts"]
+        return f"{counts['events']} events, {counts['persons']} persons"
 
 
 def finish(job: Job, outcomes: Mapping[str, StageOutcome], records: Sequence[Record], seconds: float) -> Finished:
@@ -47,6 +57,8 @@ def finish(job: Job, outcomes: Mapping[str, StageOutcome], records: Sequence[Rec
         ArtifactError: an artifact turns out damaged; it has been set aside.
         FacelineError: the folder cannot be written.
     """
+    if job.config.until is not None:
+        return _ended_early(job, outcomes, records, seconds)
     from faceline.report.leaderboard_text import leaderboard_markdown
     from faceline.report.results import write_results
     from faceline.report.summary import console_summary, event_rows
@@ -59,6 +71,17 @@ def finish(job: Job, outcomes: Mapping[str, StageOutcome], records: Sequence[Rec
     trials, comparison = inputs.table("gridsearch", "trials"), inputs.table("gridsearch", "comparison")
     leaderboard = leaderboard_markdown(trials, comparison)
     return Finished(run, console_summary(inputs, min(top, 10)), event_rows(inputs), leaderboard)
+
+
+def _ended_early(job: Job, outcomes: Mapping[str, StageOutcome], records: Sequence[Record], seconds: float) -> Finished:
+    """What is told of a run with ``until``: what its last stage gave, and where that lies."""
+    until = job.config.until
+    lines = [f"Ended after {until}, as until={until} says; no results folder was made."]
+    for name, outcome in outcomes.items():
+        if job.pipeline.nodes[name].stage.name == until:
+            rows = ", ".join(f"{count:,} {payload}" for payload, count in outcome.rows.items())
+            lines.append(f"{name}: {rows or 'no rows'}, in {valid_text(outcome.ref.root)}/{outcome.ref.folder}")
+    return Finished(run_facts(job, records, seconds), "\n".join(lines), (), until=until)
 
 
 def stored_inputs(job: Job, stage: Stage, outcomes: Mapping[str, StageOutcome]) -> StoredInputs:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
@@ -17,67 +16,38 @@ POLL_S = 0.5
 """How often a waiting main thread looks up, so that signals are heard."""
 
 
-class Room:
-    """Room for work of different size, given in the order in which it is asked for.
-
-    Args:
-        size: how much fits.
-    """
-
-    def __init__(self, size: int) -> None:
-        self._size, self._free = size, size
-        self._order = threading.Lock()
-        self._changed = threading.Condition()
-
-    @contextlib.contextmanager
-    def taken(self, size: int) -> Iterator[None]:
-        """Wait for room, and take it for the block; what is larger than all there is takes all."""
-        size = min(size, self._size)
-        # One waits at a time, so that small work does not overtake large work for ever.
-        with self._order, self._changed:
-            self._changed.wait_for(lambda: self._free >= size)
-            self._free -= size
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._free += size
-                self._changed.notify_all()
-
-
 def run_side_by_side(
-    items: Sequence[Item],
-    run: Callable[[Item], None],
-    *,
-    size: Callable[[Item], int],
-    room: int,
-    stopping: threading.Event,
+    items: Iterable[Item], run: Callable[[Item], None], *, room: int, stopping: threading.Event
 ) -> None:
-    """Call ``run`` for each item, as many at a time as there is room for.
+    """Call ``run`` for each item, ``room`` of them at the same time.
 
     Args:
-        items: in the order in which they are begun.
-        run: works on one; called in a thread, in a copy of this context.
-        size: how much room an item takes.
-        room: how much there is.
+        items: taken one by one, in order, each when there is room for it.
+        run: works on one; called in a thread, in a copy of this context (in this thread if there is room for one).
+        room: how many at the same time.
         stopping: set when this call is interrupted; ``run`` has to return soon after.
 
     Raises:
         BaseException: what ``run`` raised first, or what interrupted this thread; the others have ended by then.
     """
-    if room <= 1 or len(items) <= 1:
+    if room <= 1:
         for item in items:
             run(item)
         return
-    free = Room(room)
+    source, taking = iter(items), threading.Lock()
 
-    def one(item: Item) -> None:
-        with free.taken(size(item)):
-            if not stopping.is_set():
-                run(item)
+    def take_turns() -> None:
+        while not stopping.is_set():
+            with taking:
+                try:
+                    item = next(source)
+                except StopIteration:
+                    return
+            # Each in a copy of its own: what one leaves in its context is nothing to the next.
+            contextvars.copy_context().run(run, item)
 
-    with ThreadPoolExecutor(max_workers=min(room, len(items)), thread_name_prefix="footage") as pool:
-        pending: set[Future[None]] = {pool.submit(contextvars.copy_context().run, one, item) for item in items}
+    with ThreadPoolExecutor(max_workers=room, thread_name_prefix="footage") as pool:
+        pending: set[Future[None]] = {pool.submit(contextvars.copy_context().run, take_turns) for _ in range(room)}
         try:
             while pending:
                 done, pending = wait(pending, timeout=POLL_S, return_when=FIRST_EXCEPTION)
@@ -85,8 +55,6 @@ def run_side_by_side(
                     future.result()
         except BaseException:
             stopping.set()
-            for future in pending:
-                future.cancel()
             raise
 
 

@@ -94,7 +94,7 @@ def run_jobs(jobs: Sequence[Job], reporter: Reporter) -> list[Row]:
         return [row for job in jobs for row in run_combination(job, job.walk(start_here, reporter), reporter)]
     for job in jobs:
         job.check_precision()
-    with prefect_server(reporter.noted) as server, execution(jobs):
+    with prefect_server(reporter.noted) as server, execution(jobs[0], processes=max(job.side_by_side for job in jobs)):
         with without_collecting():
             server.ready()
             from flows.flow_many import run_sweep_in_prefect

@@ -6,11 +6,13 @@ import heapq
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from faceline.artifacts import ArtifactRef
+from faceline.errors import TimeLimitError
 from faceline.explain import Explanation
 from faceline.stage import Runtime
 from faceline.store import Store
@@ -94,6 +96,7 @@ class Walk:
         at_once: how many nodes may be under way at the same time. Prefect servers suffer from thousands of runs at
             once, and a waiting node would hold a thread.
         stopping: ends the walk when set, as an interruption of its own thread does.
+        limit_s: most wall seconds of the walk; None for no limit.
     """
 
     def __init__(
@@ -105,8 +108,11 @@ class Walk:
         runtime: Runtime,
         at_once: int = 1,
         stopping: threading.Event | None = None,
+        limit_s: float | None = None,
     ) -> None:
         self._pipeline, self._start, self._reporter = pipeline, start, reporter
+        self._limit_s = limit_s
+        self._until_s = None if limit_s is None else time.monotonic() + limit_s
         self._runtime, self._at_once = runtime, at_once
         self._stop = threading.Event()
         self._stopping = stopping or threading.Event()
@@ -142,6 +148,8 @@ class Walk:
             while (running or (ready and failure is None)) and not self._left.is_set():
                 if self._stopping.is_set():
                     raise Stopped("the run was interrupted")
+                if failure is None and self._is_late:
+                    failure = self._too_late()
                 while ready and failure is None and len(running) < self._at_once:
                     _, name = heapq.heappop(ready)
                     failure = self._begin(nodes[name])
@@ -185,11 +193,20 @@ class Walk:
         self._left.set()
         self._ended.put(None)
 
+    @property
+    def _is_late(self) -> bool:
+        return self._until_s is not None and time.monotonic() >= self._until_s
+
+    def _too_late(self) -> TimeLimitError:
+        return TimeLimitError(
+            f"it took longer than {self._limit_s:g} s",
+            where=str(self._pipeline.footage.path),
+            cure="raise archive.time_limit_s, or lower sample.fps",
+        )
+
     def _begin(self, node: Node) -> Exception | None:
         refs = {name: self.outcomes[name].ref for name in node.before}
-        runtime = Runtime(
-            self._runtime.device, self._runtime.batch_size, self._runtime.threads, self._progress_of(node.name)
-        )
+        runtime = replace(self._runtime, progress=self._progress_of(node.name), until_s=self._until_s)
         self._reporter.started(node.name)
         try:
             request = self._pipeline.request(node, refs, runtime=runtime)
@@ -212,6 +229,8 @@ class Walk:
             # The one place that every long stage passes often: where an interrupted run can end it.
             if self._stop.is_set():
                 raise Stopped(name)
+            if self._is_late:
+                raise self._too_late()
             self._shares[name] = min(1.0, done / total) if total else 0.0
             self._reporter.progressed(name, done, total)
 

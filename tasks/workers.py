@@ -12,11 +12,12 @@ import logging
 import multiprocessing
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
-from faceline.errors import FacelineError
+from faceline.errors import FacelineError, TimeLimitError
 from tasks.runner import StageOutcome, StageRequest, run_stage
 from tasks.worker_process import serve
 
@@ -39,6 +40,18 @@ def handle_record(attributes: dict[str, Any]) -> None:
     logging.getLogger(record.name).handle(record)
 
 
+class Patience:
+    """How long to wait for something: until a time by `time.monotonic`, or for ever."""
+
+    def __init__(self, until_s: float | None) -> None:
+        self._until_s = until_s
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds left, at least 0; None for ever."""
+        return None if self._until_s is None else max(0.0, self._until_s - time.monotonic())
+
+
 class Call:
     """One request on its way through a worker."""
 
@@ -49,6 +62,7 @@ class Call:
         self._end: tuple[Any, ...] | None = None
         self._when_done: list[Callable[[], None]] = []
         self.stop: Callable[[], None] = lambda: None
+        self.kill: Callable[[], None] = lambda: None
 
     def hear(self, message: tuple[Any, ...]) -> None:
         """Take what the worker says: ``("progress", done, total)``, ``("log", record)``, or how it ended."""
@@ -81,11 +95,32 @@ class Call:
     def result(self, progress: Callable[[int, int], None]) -> StageOutcome:
         """Wait for the outcome; progress and log records arrive in this thread, and so in its context.
 
-        What ``progress`` raises ends the stage, and is raised here once it has ended.
+        What ``progress`` raises ends the stage, and is raised here once it has ended. A stage that its runtime's time
+        has run out for, and that does not end when it is told to (a decoder may be caught in a damaged file), is ended
+        with its process; what else that process worked on is lost with it, and done again by the tasks' retries.
+
+        Raises:
+            TimeLimitError: the time has run out.
+            BaseException: whatever the stage raises.
         """
         raised: BaseException | None = None
+        patience = Patience(self.request.runtime.until_s)
         while True:
-            kind, *content = self._said.get()
+            try:
+                kind, *content = self._said.get(timeout=patience.left_s)
+            except queue.Empty:
+                if raised is None:
+                    raised = TimeLimitError(
+                        f"the time limit passed in the middle of stage {self.request.declaration.name}",
+                        where=str(getattr(self.request.footage, "path", "")),
+                        cure="raise archive.time_limit_s",
+                    )
+                    self.stop()
+                    patience = Patience(time.monotonic() + END_S)
+                else:
+                    self.kill()
+                    patience = Patience(None)
+                continue
             if kind == "log":
                 handle_record(content[0])
             elif kind == "progress":
@@ -94,6 +129,7 @@ class Call:
                 except BaseException as error:
                     raised = raised or error
                     self.stop()
+                    patience = Patience(time.monotonic() + END_S)
             elif raised is not None:
                 raise raised
             else:
@@ -146,6 +182,7 @@ class Workers:
                 raise RuntimeError("the workers are closed")
             worker.calls[call.number] = call
         call.stop = lambda: worker.send("stop", call.number)
+        call.kill = worker.kill
         worker.send("run", call.number, request)
         return call
 
@@ -242,6 +279,10 @@ class _Worker:
             f"a worker process {how} in the middle of a stage",
             cure="if it happens again, lower runtime.workers or runtime.batch_size: memory may be short",
         )
+
+    def kill(self) -> None:
+        """End the process in the middle of whatever it does."""
+        self._process.kill()
 
     def end(self, *, now: bool) -> None:
         """End the process."""
