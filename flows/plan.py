@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from faceline.report.results import check_replaceable
 from faceline.stages import STAGES
@@ -18,6 +19,10 @@ STATES = ("cached", "run", "depends")
 def show_plan(arguments: Sequence[str]) -> int:
     """Run the verb; exit code."""
     config = load_config(arguments, STAGES)
+    if config.footage and Path(config.footage).is_dir():
+        from flows.archive_plan import plan_archive
+
+        return plan_archive(config)
     job = prepare(config, STAGES)
     check_replaceable(job.output)
     console.say(describe_models(job.models, config))

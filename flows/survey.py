@@ -91,11 +91,12 @@ class Surveyor:
     forced: bool = False
     _wanted: dict[str, str] = field(default_factory=dict)
 
-    def survey(self, progress: Callable[[int, int], None] = lambda done, total: None) -> Survey:
+    def survey(self, progress: Callable[[int, int], None] = lambda done, total: None, *, keep: bool = True) -> Survey:
         """Find all files and tell what is to be done with each content.
 
         Args:
             progress: told how many files are identified, of how many.
+            keep: whether digests made on the way are remembered for the next time.
         """
         began_s = time.perf_counter()
         found = Survey()
@@ -110,6 +111,8 @@ class Surveyor:
         self._wanted = {n: os.path.relpath(f, self.output) for n, f in zip(names, folders, strict=True)}
         young = {name for name in names if self._is_young(name)}
         digests = self._identify([name for name in names if name not in young], found, progress)
+        if keep:
+            self.catalogue.save()
         found.young = sorted(young)
         found.contents = list(self._contents(digests))
         found.seconds = time.perf_counter() - began_s
@@ -128,6 +131,7 @@ class Surveyor:
         still = [name for name in waiting if self._is_young(name)]
         found = Survey()
         digests = self._identify([name for name in waiting if name not in still], found, lambda done, total: None)
+        self.catalogue.save()
         there = {content.sha256: content for content in known}
         for content in self._contents(digests):
             twin = there.get(content.sha256)
@@ -180,7 +184,6 @@ class Surveyor:
                     found.young.append(name)
                 else:
                     found.unreadable[name] = problem
-        self.catalogue.save()
         return digests
 
     def _contents(self, digests: Mapping[str, list[str]]) -> Iterator[Content]:

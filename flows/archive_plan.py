@@ -1,0 +1,159 @@
+"""The verb ``plan`` over a folder: what ``archive`` would do with each file, why, and how long it may take.
+
+Footage that was analysed before is planned from what is remembered of it, without being opened; of new footage only the
+header is read. Runs nothing and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from faceline.errors import FootageError
+from faceline.headers import stated_span
+from faceline.stages import STAGES
+from faceline.store import Store
+from faceline.timeline import Segment, cut_into_segments
+from faceline.timings import Timings, spoken, stage_timings
+from faceline.video import open_footage, results_name
+from faceline.weights import ResolvedModel
+from flows import console
+from flows.archive import Archive, open_archive
+from flows.config import Config
+from flows.files import valid_text
+from flows.job import cores, describe_models, resolve_models
+from flows.pipeline import Node, build_pipeline
+from flows.survey import Content
+from flows.walk import Planned, plan
+
+MOST_FILES = 200
+"""Files listed with what they have to do; the rest is counted."""
+
+
+@dataclass(frozen=True)
+class KnownFootage:
+    """What planning needs of footage, without opening it."""
+
+    path: Path
+    name: str
+    sha256: str
+    start_s: Fraction
+    end_s: Fraction
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from the first to the last frame."""
+        return float(self.end_s - self.start_s)
+
+    def segments(self, segment_s: float) -> list[Segment]:
+        """As the footage itself is cut."""
+        return cut_into_segments(self.start_s, self.end_s, Fraction(repr(segment_s)))
+
+    def check_unchanged(self) -> None:
+        """Nothing is read, so nothing can have changed."""
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a content has to do.
+
+    Attributes:
+        content: the content.
+        states: how many of its stage runs are ``cached``, ``run`` and ``depends``.
+        reason: why the first of those that are not cached has to run.
+        estimate_s: seconds it will take, one stage after the other; None where that is not known.
+    """
+
+    content: Content
+    states: Counter[str]
+    reason: str
+    estimate_s: float | None
+
+
+def plan_archive(config: Config) -> int:
+    """Print the plan of an archive; exit code."""
+    work = open_archive(config)
+    models = resolve_models(config, STAGES)
+    console.say(describe_models(models, config))
+    survey = work.surveyor.survey(keep=False)
+    timings = stage_timings(Store(config.store.root), [stage.name for stage in STAGES])
+    outlooks = [outlook_of(work, content, models, timings) for content in survey.of("work")]
+    if outlooks:
+        columns = ("file", "cached", "run", "depends", "time", "reason")
+        rows = [_row(outlook) for outlook in outlooks[:MOST_FILES]]
+        console.table(columns, rows, right=("cached", "run", "depends", "time"))
+    if len(outlooks) > MOST_FILES:
+        console.say(f"and {len(outlooks) - MOST_FILES} more files with something to do")
+    for name, reason in sorted(survey.unreadable.items()):
+        console.say(f"{valid_text(name)}: {reason}")
+    _say_totals(survey.contents, outlooks, len(survey.young), config)
+    return 0
+
+
+def outlook_of(work: Archive, content: Content, models: Mapping[str, ResolvedModel], timings: Timings) -> Outlook:
+    """Plan one content."""
+    footage = known_footage(work.folder / content.files[0], content)
+    if footage is None:
+        return Outlook(content, Counter(), f"{content.why}; it cannot be opened, and will be quarantined", 0.0)
+    config = work.config.for_footage(str(footage.path), None)
+    pipeline = build_pipeline(footage, config, models, STAGES)
+    planned = list(plan(pipeline))
+    states = Counter(str(item.explanation.state) for item in planned)
+    due = [item for item in planned if item.explanation.state != "cached"]
+    reason = content.why if not due else f"{due[0].node.name}: {due[0].explanation.reason}"
+    return Outlook(content, states, reason, timings.estimate(_runs(due)))
+
+
+def _runs(due: Sequence[Planned]) -> Iterator[tuple[str, float | None]]:
+    for item in due:
+        yield item.node.stage.name, _length_s(item.node)
+
+
+def _length_s(node: Node) -> float | None:
+    return None if node.segment is None else float(node.segment.end_s - node.segment.start_s)
+
+
+def known_footage(path: Path, content: Content) -> KnownFootage | None:
+    """The footage by what is remembered of it, else by its header; None where that cannot be read."""
+    facts = content.record.footage if content.record is not None else {}
+    try:
+        if facts:
+            start_s, end_s = Fraction(facts["start_s"]), Fraction(facts["end_s"])
+        else:
+            span = stated_span(path)
+            if span is None:
+                footage = open_footage(path)
+                span = footage.start_s, footage.end_s
+            start_s, end_s = span
+    except FootageError:
+        return None
+    return KnownFootage(path, results_name(path), content.sha256, start_s, end_s)
+
+
+def _row(outlook: Outlook) -> tuple[object, ...]:
+    counts = (outlook.states[state] or "" for state in ("cached", "run", "depends"))
+    time = "" if outlook.estimate_s is None else spoken(outlook.estimate_s)
+    return valid_text(outlook.content.files[0]), *counts, time, outlook.reason
+
+
+def _say_totals(contents: Sequence[Content], outlooks: Sequence[Outlook], young: int, config: Config) -> None:
+    verdicts = Counter(content.verdict for content in contents)
+    duplicates = sum(len(content.files) - 1 for content in contents)
+    words = [f"{verdicts['work']} to analyse", f"{verdicts['unchanged']} unchanged"]
+    others = ((verdicts["quarantined"], "in quarantine"), (duplicates, "duplicates"), (young, "just written to"))
+    words += [f"{count} {what}" for count, what in others if count]
+    console.say(f"{len(contents)} contents: {', '.join(words)}")
+    states: Counter[str] = sum((outlook.states for outlook in outlooks), Counter())
+    if states:
+        console.say("stages: " + ", ".join(f"{states[s]} {s}" for s in ("cached", "run", "depends") if states[s]))
+    known = [outlook.estimate_s for outlook in outlooks if outlook.estimate_s is not None]
+    if not outlooks:
+        return
+    if len(known) < len(outlooks):
+        console.say("no estimate: some stage has never run into this store")
+        return
+    workers = config.runtime.workers or min(cores(), 4)
+    console.say(f"estimated: {spoken(sum(known) / min(workers, len(known)))} with {workers} workers")
