@@ -176,7 +176,7 @@ class _Reading:
                     # A field may have a packet of its own, and half a picture is not to be left out.
                     if stamps is not None and (spoilt or decoding.damages or image.interlaced_frame):
                         return
-                    frame = Frame(rank, pts, footage.time_base, image, converter)
+                    frame = Frame(rank, pts, footage.time_base, _bounded(image, footage, converter), converter)
                     if pts < lead:
                         before = before if spoilt else frame
                         continue
@@ -215,6 +215,16 @@ class _Reading:
             if damage.at_s >= self.segment.start_s and (damage.at_s < self.segment.end_s or is_last)
         ]
         self.damage = min(inside, key=lambda damage: damage.at_s, default=None)
+
+
+def _bounded(image: av.VideoFrame, footage: Footage, converter: Converter) -> av.VideoFrame:
+    """The image, or a copy in the size of the first where it takes more than twice the memory.
+
+    How many pictures are held is decided by the first one; what is shown has its size in any case.
+    """
+    if sum(plane.buffer_size for plane in image.planes) <= 2 * footage.picture_bytes:
+        return image
+    return image.reformat(*converter.projection.unturned_px)
 
 
 @contextmanager
