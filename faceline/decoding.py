@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
-from faceline.packets import Clock, Damage, EntryPoint, TimeRule, is_torn, packet_stamp
+from faceline.packets import Clock, Damage, EntryPoint, TimeRule, is_torn, packet_stamp, refuse_without_memory
 
 if TYPE_CHECKING:
     import av
@@ -178,7 +178,8 @@ def first_picture(
     for packet in packets:
         try:
             images = codec.decode(packet if packet.size else None)
-        except av.error.FFmpegError:
+        except av.error.FFmpegError as error:
+            refuse_without_memory(error)
             continue
         for image in images:
             first = first or image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -144,6 +145,7 @@ def scan_packets(
                 shown.append(packet)
                 check_frames(len(shown))
     except av.error.FFmpegError as error:
+        refuse_without_memory(error)
         reason = f"reading the container failed: {error.strerror}"
     if not reason and stated_packets is not None and seen < stated_packets:
         reason = f"the file is cut off: {seen} of {stated_packets} pictures are there"
@@ -169,6 +171,12 @@ def scan_packets(
         entries=_entries(stamps, keyframes, time_base),
         damage=damage,
     )
+
+
+def refuse_without_memory(error: av.error.FFmpegError) -> None:
+    """Raise `MemoryError` where FFmpeg got no memory: that says nothing about the file that lasts."""
+    if error.errno == errno.ENOMEM:
+        raise MemoryError from error
 
 
 def is_torn(packet: av.Packet, container: str) -> bool:

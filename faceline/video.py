@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import stat
 from collections.abc import Iterator
@@ -153,7 +154,11 @@ def open_footage(path: str | Path, limits: Limits | None = None) -> Footage:
             nominal_fps = _nominal_fps(stream)
     except av.error.FFmpegError as error:
         watch.check()
+        if error.errno == errno.ENOMEM:
+            raise _no_memory(path) from MemoryError()
         raise _cannot_open(path, error) from error
+    except MemoryError as error:
+        raise _no_memory(path) from error
     if _state(path) != before:
         raise FootageChangedError("the footage changed while it was opened", where=str(path), cure="run again")
     if scan.rule == "pts" and runs_back:
@@ -276,6 +281,10 @@ def _cannot_open(path: Path, error: Exception) -> FootageError:
         )
     strerror = getattr(error, "strerror", None) or str(error)
     return FootageError(f"this is not a video that can be read ({strerror})", where=where)
+
+
+def _no_memory(path: Path) -> FootageError:
+    return FootageError("opening it takes more memory than there is", where=str(path))
 
 
 def _looks_like_mp4(path: Path) -> bool:
