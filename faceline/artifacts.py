@@ -129,12 +129,12 @@ class Manifest:
                 payloads={name: _payload_from(value) for name, value in body["payloads"].items()},
                 **{name: body[name] for name in ("faceline", "created", "host", "runtime", "libraries", "timings")},
             )
+            if manifest.parts.key != key or body["key"] != key:
+                raise ValueError("manifest.json belongs to another key")
+            if manifest.digest != body["digest"]:
+                raise ValueError("manifest.json was altered")
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"manifest.json is not whole: {error}") from error
-        if manifest.parts.key != key or body["key"] != key:
-            raise ValueError("manifest.json belongs to another key")
-        if manifest.digest != body["digest"]:
-            raise ValueError("manifest.json was altered")
         return manifest
 
 

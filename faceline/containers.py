@@ -6,13 +6,16 @@ talks to the network are formats that are not taken, and the only protocol is th
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from faceline.errors import FootageError
 
 if TYPE_CHECKING:
+    import av
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
@@ -95,6 +98,16 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
             return stream
     kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "no streams"
     raise FootageError(f"it has no video stream (only {kinds})", where=str(path))
+
+
+def demuxed(container: InputContainer, *streams: VideoStream) -> Iterator[av.Packet]:
+    """Packets of these streams (of all, if none is named) in storage order, as `InputContainer.demux` gives them.
+
+    A damaged MPEG-TS can bring forth streams on the way. PyAV (18.1) fails to find these when it flushes all streams at
+    the end, after those that were there from the beginning.
+    """
+    with contextlib.suppress(IndexError):
+        yield from container.demux(*streams)
 
 
 def what_else(path: Path) -> str:

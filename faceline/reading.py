@@ -13,7 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from faceline.ahead import ahead
-from faceline.containers import open_container, video_stream
+from faceline.containers import demuxed, open_container, video_stream
 from faceline.decoding import Decoding
 from faceline.errors import FootageChangedError
 from faceline.packets import Damage, EntryPoint
@@ -242,7 +242,7 @@ def _decoding(footage: Footage, entries: list[EntryPoint]) -> Iterator[Decoding]
             stream = video_stream(container, footage.path)
             try:
                 container.seek(target.pts, stream=stream)
-                packets = container.demux(stream)
+                packets = demuxed(container, stream)
                 head = next((packet for packet in packets if packet.is_keyframe and packet.size), None)
             except av.error.FFmpegError:
                 continue
@@ -254,7 +254,7 @@ def _decoding(footage: Footage, entries: list[EntryPoint]) -> Iterator[Decoding]
         log.debug("%s: no way to enter at %.3f s", footage.path, float(target.pts * footage.time_base))
     with _reopened(footage) as container:
         stream = video_stream(container, footage.path)
-        yield _start(footage, stream, container.demux(stream), None)
+        yield _start(footage, stream, demuxed(container, stream), None)
 
 
 def _start(footage: Footage, stream: VideoStream, packets: Iterable[av.Packet], entry: EntryPoint | None) -> Decoding:

@@ -15,7 +15,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from faceline.containers import open_container, video_stream, what_else
+from faceline.containers import demuxed, open_container, video_stream, what_else
 from faceline.decoding import first_picture
 from faceline.errors import FootageChangedError, FootageError
 from faceline.limits import Limits, Watch
@@ -242,7 +242,7 @@ def _watched(container: InputContainer, stream: VideoStream, watch: Watch) -> It
     import av
 
     try:
-        for packet in container.demux():
+        for packet in demuxed(container):
             watch.count()
             if packet.stream_index == stream.index:
                 yield packet

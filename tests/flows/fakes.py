@@ -50,7 +50,7 @@ class FakeFootage:
         pass
 
 
-def open_fake(path: str | Path) -> FakeFootage:
+def open_fake(path: str | Path, limits: object = None) -> FakeFootage:
     """Open a fake footage; one that begins with ``broken`` cannot be read as video, ``12 fps`` has that frame rate."""
     path = Path(path)
     if not path.is_file():
