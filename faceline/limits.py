@@ -87,7 +87,9 @@ class Limits:
 
 def beyond(what: str, path: Path, option: str) -> FootageError:
     """The error for footage beyond a limit: what it asks for, and which option allows it."""
-    return FootageError(f"{what}, more than {option} allows", where=str(path), cure="raise it if the file can be trusted")
+    return FootageError(
+        f"{what}, more than {option} allows", where=str(path), cure="raise it if the file can be trusted"
+    )
 
 
 class Watch:

@@ -19,6 +19,7 @@ from faceline.containers import demuxed, open_container, video_stream, what_else
 from faceline.decoding import first_picture
 from faceline.errors import FootageChangedError, FootageError
 from faceline.limits import Limits, Watch
+from faceline.names import folder_name
 from faceline.packets import Damage, EntryPoint, PacketScan, TimeRule, scan_packets
 from faceline.picture import Frame, Orientation, Projection
 from faceline.reading import UNSTEADY_CURE, FrameReader, read_frames
@@ -195,9 +196,7 @@ def _hashed(path: Path) -> tuple[tuple[int, int], str]:
         # Asked first: a pipe would be waited for, and a device read for ever.
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise FootageError(
-                "this is a folder", where=str(path), cure="name one file, or use 'faceline archive'"
-            )
+            raise FootageError("this is a folder", where=str(path), cure="name one file, or use 'faceline archive'")
         if not stat.S_ISREG(mode):
             raise FootageError("this is a device, a pipe or a socket, not a file", where=str(path))
         before = _state(path)
@@ -212,9 +211,9 @@ def _hashed(path: Path) -> tuple[tuple[int, int], str]:
 
 
 def results_name(path: Path) -> str:
-    """Name for a file's results: without its extension, as valid Unicode, and never one that means another folder."""
-    name = path.name if path.stem.strip(".") == "" else path.stem
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+    """Name for a file's results: without its extension, printable, short enough, and never one that means another
+    folder."""
+    return folder_name(path.name if path.stem.strip(".") == "" else path.stem)
 
 
 def _scan(

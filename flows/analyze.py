@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from faceline.errors import ArtifactError
+from faceline.names import printable
 from faceline.report.results import check_replaceable
 from faceline.stages import STAGES
 from flows import console
@@ -85,6 +86,6 @@ def run_here(job: Job, reporter: Reporter, began_s: float) -> Finished:
 def tell(job: Job, finished: Finished, seconds: float) -> None:
     """Print what a run came to."""
     console.say(f"{finished.states}, {seconds:.1f} s")
-    console.say(f"results: {job.output}")
+    console.say(f"results: {printable(str(job.output))}")
     console.say()
     console.say(finished.summary)

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from faceline.folders import create_private, make_private_dirs
 
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""How text begins that some spreadsheet runs (OWASP, "CSV Injection"; the last four are the full-width forms)."""
+
 
 def replace_text(path: Path, text: str) -> None:
     """Put ``text`` at ``path`` in one step, readable by its owner only; folders above are made."""
@@ -35,7 +38,7 @@ def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _safe(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULAS) else value
 
 
 def valid_text(path: str | Path) -> str:

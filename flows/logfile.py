@@ -13,9 +13,10 @@ import traceback
 from collections.abc import Callable, Iterator
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from faceline.folders import FILE_MODE, make_private_dirs
+from faceline.names import cut, printable
 from flows.console import Reporter, reporting
 from flows.server import state_folder
 
@@ -26,7 +27,7 @@ LOG_SUFFIX = ".log"
 def log_path(folder: Path, verb: str, name: str) -> Path:
     """A new path in ``folder`` for the log of one run: ``<UTC time>-<verb>-<name>-<process>.log``."""
     now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
-    safe = re.sub(r"[^\w.-]+", "_", name)[:80] or "run"
+    safe = cut(re.sub(r"[^\w.-]+", "_", name), 80) or "run"
     return folder / f"{now}-{verb}-{safe}-{os.getpid()}{LOG_SUFFIX}"
 
 
@@ -47,7 +48,7 @@ def session(path: Path) -> Iterator[Reporter]:
 def _records_to(path: Path, warn: Callable[[str], None]) -> Iterator[None]:
     """Append faceline's log records to ``path``, created with the first of them; pass warnings on to ``warn``."""
     to_file = _PrivateFile(path, encoding="utf-8", errors="backslashreplace", delay=True)
-    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter = _OneLine("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     to_file.setFormatter(formatter)
     to_console = _Warnings(warn)
@@ -75,7 +76,7 @@ def append_traceback(error: Exception) -> Path:
     with open(path, "a", encoding="utf-8", errors="backslashreplace", opener=_private) as file:
         stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         file.write(f"{stamp} {type(error).__name__}\n")
-        traceback.print_exception(error, file=file)
+        file.write(printable("".join(traceback.format_exception(error)), keep="\n"))
     return Path(path)
 
 
@@ -84,6 +85,16 @@ def _private(path: str, flags: int) -> int:
     descriptor = os.open(path, flags, FILE_MODE)
     os.fchmod(descriptor, FILE_MODE)
     return descriptor
+
+
+class _OneLine(logging.Formatter):
+    """Records of one line each, tracebacks below: a file's name can neither forge a record nor move a cursor."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        return printable(super().formatException(ei), keep="\n")
 
 
 class _PrivateFile(logging.FileHandler):

@@ -129,9 +129,7 @@ def _error(cause: Cause, what: str, note: str = "") -> GuardError:
 class _Child:
     """The process, seen from here."""
 
-    def __init__(
-        self, function: Callable[..., Any], limit_s: float, memory_bytes: int, modules: Sequence[str]
-    ) -> None:
+    def __init__(self, function: Callable[..., Any], limit_s: float, memory_bytes: int, modules: Sequence[str]) -> None:
         # Spawned, not forked: this process has threads, and libraries whose locks would be copied as they are.
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()

@@ -16,7 +16,21 @@ _EDGES += (0xFFFFFFFE, 0xFFFFFFFF, 2**40, 2**62, 2**63 - 1, 2**63, 2**64 - 1)
 _HEAD_BYTES = 2048
 
 _MP4_CONTAINERS = frozenset(
-    (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"udta", b"dinf", b"mvex", b"moof", b"traf", b"mfra", b"meta")
+    (
+        b"moov",
+        b"trak",
+        b"mdia",
+        b"minf",
+        b"stbl",
+        b"edts",
+        b"udta",
+        b"dinf",
+        b"mvex",
+        b"moof",
+        b"traf",
+        b"mfra",
+        b"meta",
+    )
 )
 _MP4_TYPES = (
     *(b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"stts", b"stsc", b"stsz", b"stco", b"co64", b"ctts"),

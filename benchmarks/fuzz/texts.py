@@ -18,8 +18,34 @@ KINDS = ("file", "file", "command line", "manifest", "run.json")
 
 _VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 5, 10**6, 10**30, -0.0, 0.5, 1e308, float("inf"), float("nan"), "", "x", "null"),
-    *("true", "1e400", "${footage}", "${oc.env:HOME}", "${sample.fps}", "${", "a,b", "[1,2]", "{a: 1}", "=1+1", "ä\n", "\0"),
-    *([], [1, 2], [[]], {}, {"a": 1}, {1: 2}, {"": {}}, {"a.b": 1}, [None], "!!python/object:os.system", "\ud800", "9" * 5000),
+    *(
+        "true",
+        "1e400",
+        "${footage}",
+        "${oc.env:HOME}",
+        "${sample.fps}",
+        "${",
+        "a,b",
+        "[1,2]",
+        "{a: 1}",
+        "=1+1",
+        "ä\n",
+        "\0",
+    ),
+    *(
+        [],
+        [1, 2],
+        [[]],
+        {},
+        {"a": 1},
+        {1: 2},
+        {"": {}},
+        {"a.b": 1},
+        [None],
+        "!!python/object:os.system",
+        "\ud800",
+        "9" * 5000,
+    ),
 )
 
 _YAML_TEXTS = (
@@ -46,14 +72,64 @@ _YAML_TEXTS = (
 
 _WORDS = (
     *("sample.fps", "anomaly", "anomaly.window_s", "gridsearch", "gridsearch.space", "runner", "detect.thresholds"),
-    *("limits.max_hours", "footage", "output", "store.root", "hydra.run.dir", "a.b.c.d", "anomaly@x", "~sample", "+x", "++x"),
+    *(
+        "limits.max_hours",
+        "footage",
+        "output",
+        "store.root",
+        "hydra.run.dir",
+        "a.b.c.d",
+        "anomaly@x",
+        "~sample",
+        "+x",
+        "++x",
+    ),
     *("anomaly.model.name", "archive.extensions", "embedder", "preset", "hydra/launcher", "detect.max_faces", ""),
 )
 _GRAMMAR = (
     *("5", "native", "iforest,lof", "0.25,0.5", "range(1,10)", "range(1,100000000)", "range(0,1,1e-9)", "choice(1,2)"),
-    *("glob(*)", "interval(0,1)", "shuffle(1,2)", "sort(3,1)", "tag(a,1)", "cast", "int(5.5)", "float(x)", "str(5)", "null"),
-    *("extend_list(1)", "{a:1}", "[1,2", "'", '"', "\\", "${footage}", "${oc.env:HOME}", "${..}", "a=b", "[" * 300, "{a:" * 200),
-    *("(" * 300, "range(" * 50, "1" * 400, "9e999", "nan", "-inf", "\x00", "\x1b[31m", "ä€😀", "x" * 5000, "../..", "a\nb", "1,1", ","),
+    *(
+        "glob(*)",
+        "interval(0,1)",
+        "shuffle(1,2)",
+        "sort(3,1)",
+        "tag(a,1)",
+        "cast",
+        "int(5.5)",
+        "float(x)",
+        "str(5)",
+        "null",
+    ),
+    *(
+        "extend_list(1)",
+        "{a:1}",
+        "[1,2",
+        "'",
+        '"',
+        "\\",
+        "${footage}",
+        "${oc.env:HOME}",
+        "${..}",
+        "a=b",
+        "[" * 300,
+        "{a:" * 200,
+    ),
+    *(
+        "(" * 300,
+        "range(" * 50,
+        "1" * 400,
+        "9e999",
+        "nan",
+        "-inf",
+        "\x00",
+        "\x1b[31m",
+        "ä€😀",
+        "x" * 5000,
+        "../..",
+        "a\nb",
+        "1,1",
+        ",",
+    ),
 )
 
 
@@ -99,11 +175,17 @@ def make_store(root: Path) -> None:
     from faceline.stage import Payload
     from faceline.store import Store
 
-    outputs = (Payload("rows", "parquet", "rows"), Payload("values", "npy", "values"), Payload("files", "files", "files"))
+    outputs = (
+        Payload("rows", "parquet", "rows"),
+        Payload("values", "npy", "values"),
+        Payload("files", "files", "files"),
+    )
     parts = KeyParts("sample", 1, {"fps": 10.0}, {}, "0" * 64, {}, {}, {}, {"faceline.sampling": "0" * 64})
     store = Store(root)
     with store.lock("sample", parts.key), store.draft("sample", parts.key, outputs) as draft:
-        draft.append({"rows": pa.table({"a": [1, 2, 3]}), "values": np.arange(6.0).reshape(3, 2), "files": {"a/b.txt": b"x"}})
+        draft.append(
+            {"rows": pa.table({"a": [1, 2, 3]}), "values": np.arange(6.0).reshape(3, 2), "files": {"a/b.txt": b"x"}}
+        )
         store.commit(draft, parts, runtime={"device": "cpu"}, timings={"compute_s": 1.0})
 
 
@@ -248,7 +330,9 @@ def _manifest(rng: random.Random, case: Path, store: Path) -> str:
         artifact = opened.read(opened.ref(opened.inspect("sample", path.parent.name)))
         for name, payload in artifact.manifest.payloads.items():
             with contextlib.suppress(FacelineError):
-                {"parquet": artifact.table, "npy": artifact.array, "files": lambda n: list(artifact.files(n))}[payload.kind](name)
+                {"parquet": artifact.table, "npy": artifact.array, "files": lambda n: list(artifact.files(n))}[
+                    payload.kind
+                ](name)
     return ", ".join(found)
 
 
