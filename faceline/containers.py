@@ -80,8 +80,8 @@ def open_container(path: Path, timeout_s: float | None = None) -> InputContainer
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
     """The first video stream that is neither a cover picture nor a still, its decoder threaded.
 
-    The decoder refuses pictures of more than 32 million pixels and of more than twice as many as the header states. That
-    depends on the file alone, so that what is read of it does not depend on any limit.
+    The decoder refuses pictures of more than 32 million pixels and of more than twice as many as the header states.
+    That depends on the file alone, so that what is read of it does not depend on any limit.
 
     Raises:
         FootageError: there is none, or no decoder for it.

@@ -149,8 +149,8 @@ def open_footage(path: str | Path, limits: Limits | None = None) -> Footage:
             projection = Projection.of(image, stream.sample_aspect_ratio)
             codec, kind = stream.codec_context.name, container.format.name
             picture_bytes = sum(plane.buffer_size for plane in image.planes)
-            for size_px in ((image.width, image.height), (projection.width_px, projection.height_px)):
-                limits.check_size(*size_px, path)
+            limits.check_size(image.width, image.height, path)
+            limits.check_size(projection.width_px, projection.height_px, path)
             limits.check_decoding(picture_bytes, path)
             nominal_fps = _nominal_fps(stream)
     except av.error.FFmpegError as error:

@@ -146,7 +146,8 @@ class Lines(Silent):
 
 def stage_line(name: str, state: str, reason: str, seconds: float) -> str:
     """``detect · segment 0        done     12.3 s  no artifact yet``."""
-    return f"{_one_line(name):<{NAME_WIDTH}}  {STATE_WORDS.get(state, state):<7} {seconds:7.1f} s  {_one_line(reason)}".rstrip()
+    shown, why = _one_line(name), _one_line(reason)
+    return f"{shown:<{NAME_WIDTH}}  {STATE_WORDS.get(state, state):<7} {seconds:7.1f} s  {why}".rstrip()
 
 
 class Hushed(Silent):

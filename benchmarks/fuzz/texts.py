@@ -322,9 +322,7 @@ def _manifest(rng: random.Random, case: Path, store: Path) -> str:
     else:
         path.write_bytes(_json(tree, rng))
     opened = Store(copy)
-    found = []
-    for deep in (False, True):
-        found.append(opened.inspect("sample", path.parent.name, deep=deep).state)
+    found = [opened.inspect("sample", path.parent.name, deep=deep).state for deep in (False, True)]
     found += [finding.state for finding in opened.verify(repair=True)]
     if found[0] != "damaged" and found[1] == "ok":
         artifact = opened.read(opened.ref(opened.inspect("sample", path.parent.name)))
