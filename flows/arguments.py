@@ -20,7 +20,7 @@ from flows.options import VIDEO_EXTENSIONS
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
 
-MOST_VALUES = 10_000
+MOST_VALUES = 100_000
 """Values of one range; more are taken for a slip of the keyboard."""
 
 _MOST_CHARACTERS = 20_000
