@@ -174,8 +174,8 @@ def scan_packets(
 
 
 def refuse_without_memory(error: av.error.FFmpegError) -> None:
-    """Raise `MemoryError` where FFmpeg got no memory: that says nothing about the file that lasts."""
-    if error.errno == errno.ENOMEM:
+    """Raise `MemoryError` where FFmpeg got no memory, or no stack for a thread: that says nothing about the file."""
+    if error.errno in (errno.ENOMEM, errno.EAGAIN):
         raise MemoryError from error
 
 
