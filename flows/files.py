@@ -30,10 +30,12 @@ def replace_text(path: Path, text: str) -> None:
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A CSV table; None stays empty, and no cell is taken for a formula by a spreadsheet."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow(["" if value is None else _safe(value) for value in row])
+    # Python's writer leaves a carriage return bare where lines end otherwise, and readers take it for the end of a row.
+    plain, quoting = (csv.writer(text, lineterminator="\n", quoting=how) for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
+    for row in (columns, *rows):
+        cells = ["" if value is None else _safe(value) for value in row]
+        has_return = any(isinstance(cell, str) and "\r" in cell for cell in cells)
+        (quoting if has_return else plain).writerow(cells)
     return text.getvalue()
 
 

@@ -15,7 +15,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
-from faceline.folders import FILE_MODE, make_private_dirs
+from faceline.folders import make_private_dirs, open_private
 from faceline.names import cut, printable
 from flows.console import Reporter, reporting
 from flows.server import state_folder
@@ -73,18 +73,11 @@ def append_traceback(error: Exception) -> Path:
     """Write an error's traceback to the log of the run in which it occurred, else to faceline's own; the file."""
     path = getattr(error, "log_path", None) or state_folder().parent / f"faceline{LOG_SUFFIX}"
     make_private_dirs(Path(path).parent)
-    with open(path, "a", encoding="utf-8", errors="backslashreplace", opener=_private) as file:
+    with open(path, "a", encoding="utf-8", errors="backslashreplace", opener=open_private) as file:
         stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         file.write(f"{stamp} {type(error).__name__}\n")
         file.write(printable("".join(traceback.format_exception(error)), keep="\n"))
     return Path(path)
-
-
-def _private(path: str, flags: int) -> int:
-    """An `open` that creates files for their owner only, and takes them from others."""
-    descriptor = os.open(path, flags, FILE_MODE)
-    os.fchmod(descriptor, FILE_MODE)
-    return descriptor
 
 
 class _OneLine(logging.Formatter):
@@ -99,7 +92,7 @@ class _OneLine(logging.Formatter):
 
 class _PrivateFile(logging.FileHandler):
     def _open(self) -> TextIOWrapper:
-        return open(self.baseFilename, "a", encoding=self.encoding, errors=self.errors, opener=_private)
+        return open(self.baseFilename, "a", encoding=self.encoding, errors=self.errors, opener=open_private)
 
 
 class _Warnings(logging.Handler):
@@ -131,7 +124,7 @@ def _library_chatter_to(path: Path) -> Iterator[TextIO | None]:
         yield None
         return
     ours.flush()
-    sink = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    sink = open_private(str(path), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(sink, 2)
     os.close(sink)
     own = os.fdopen(kept, "w", encoding="utf-8", errors="backslashreplace", closefd=False)

@@ -17,6 +17,7 @@ import pyarrow as pa
 from faceline.errors import FootageError
 from faceline.stage import Chunk, Inputs, Payload, Runtime, Stage
 from faceline.timeline import Segment, cut_into_segments
+from faceline.video import results_name
 
 OUT = Payload("out", "parquet", "what the stage was given")
 SCHEMA = pa.schema([("stage", pa.string()), ("seen", pa.string())])
@@ -33,7 +34,7 @@ class FakeFootage:
 
     @property
     def name(self) -> str:
-        return self.path.stem
+        return results_name(self.path)
 
     @property
     def start_s(self) -> Fraction:
