@@ -372,8 +372,8 @@ DETECT = Stage(
         Payload(
             "left_out",
             "parquet",
-            "One row per frame in which more faces were found than `max_faces`, by time: how many of them are not "
-            "among the faces. Usually empty.",
+            "One row per frame in which more faces were found than `max_faces`, by time: how many of them, at most, "
+            "would be among the faces otherwise. Usually empty.",
         ),
     ),
     compute=_compute,

@@ -53,7 +53,7 @@ def split_arguments(arguments: Sequence[str]) -> Arguments:
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if not equals and not argument.startswith("~"):
-            raise UsageError(f"{argument!r} is no option=value", cure=_what_was_meant(argument))
+            raise UsageError(f"{_short(argument)!r} is no option=value", cure=_what_was_meant(argument))
         if name not in VERBATIM:
             overrides.append(argument)
             continue
@@ -71,7 +71,7 @@ def _what_was_meant(argument: str) -> str:
         return "options are written option=value; see `faceline --help`"
     if _exists(argument) or Path(argument).suffix.lower().lstrip(".") in VIDEO_EXTENSIONS:
         return f"did you mean footage={argument}?"
-    return f"write {argument}=VALUE"
+    return f"write {_short(argument)}=VALUE"
 
 
 def _exists(text: str) -> bool:
