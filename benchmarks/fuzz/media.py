@@ -26,7 +26,7 @@ class MediaCase:
 
     Attributes:
         number: of the case.
-        seed: name of the sound file.
+        seed: name of the intact file.
         mutations: what was done to it.
         content: the bytes.
     """
@@ -64,7 +64,7 @@ def make_case(
 
     Args:
         number, seed: decide everything.
-        made: sound files, made here: the same on every machine with the same FFmpeg.
+        made: intact files, made here: the same on every machine with the same FFmpeg.
         real: real files, for every fifth case where there are any.
     """
     rng = random.Random(f"faceline fuzz media {seed} {number}")

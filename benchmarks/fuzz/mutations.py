@@ -47,7 +47,7 @@ def mutated(data: bytes, rng: random.Random, others: Sequence[bytes]) -> tuple[b
     """A mutated copy, and the names of what was done to it.
 
     Args:
-        data: a sound file.
+        data: an intact file.
         rng: decides everything.
         others: other files, to splice with.
     """

@@ -1,4 +1,4 @@
-"""Sound files to mutate: made footage in many containers and codecs, and real clips where they are."""
+"""Intact files to mutate: made footage in many containers and codecs, and real clips where they are."""
 
 from __future__ import annotations
 
