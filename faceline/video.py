@@ -15,10 +15,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from faceline.boxes import claimed_samples
 from faceline.containers import demuxed, open_container, video_stream, what_else
 from faceline.decoding import first_picture
 from faceline.errors import FootageChangedError, FootageError
-from faceline.limits import Limits, Watch
+from faceline.limits import Limits, Watch, beyond
 from faceline.names import folder_name
 from faceline.packets import Damage, EntryPoint, PacketScan, TimeRule, scan_packets
 from faceline.picture import Frame, Orientation, Projection
@@ -34,6 +35,25 @@ __all__ = ["Damage", "Footage", "Frame", "FrameReader", "open_footage", "read_fr
 
 #: Pictures decoded by `open_footage` to see whether a container that numbers packets in storage order reorders them.
 _ORDER_PROBE = 48
+
+#: Types of the box with which files of the MP4 family begin.
+_MP4_HEADS = frozenset(
+    (
+        b"ftyp",
+        b"styp",
+        b"moov",
+        b"moof",
+        b"mdat",
+        b"wide",
+        b"free",
+        b"skip",
+        b"pnot",
+        b"sidx",
+        b"emsg",
+        b"uuid",
+        b"junk",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -132,6 +152,7 @@ def open_footage(path: str | Path, limits: Limits | None = None) -> Footage:
     before, sha256 = _hashed(path)
     watch = Watch(limits, path, before[0])
     try:
+        _check_claims(path, before[0], limits, watch)
         with open_container(path, watch.left_s) as container:
             stream = video_stream(container, path)
             limits.check_size(stream.codec_context.width, stream.codec_context.height, path)
@@ -160,6 +181,8 @@ def open_footage(path: str | Path, limits: Limits | None = None) -> Footage:
         raise _cannot_open(path, error) from error
     except MemoryError as error:
         raise _no_memory(path) from error
+    except OSError as error:
+        raise FootageError(f"the file cannot be read ({error.strerror})", where=str(path)) from error
     if _state(path) != before:
         raise FootageChangedError("the footage changed while it was opened", where=str(path), cure="run again")
     if scan.rule == "pts" and runs_back:
@@ -214,6 +237,19 @@ def results_name(path: Path) -> str:
     """Name for a file's results: without its extension, printable, short enough, and never one that means another
     folder."""
     return folder_name(path.name if path.stem.strip(".") == "" else path.stem)
+
+
+def _check_claims(path: Path, size_bytes: int, limits: Limits, watch: Watch) -> None:
+    """Refuse what costs memory as soon as FFmpeg opens the file."""
+    if not _looks_like_mp4(path):
+        return
+    samples = claimed_samples(path, watch.check)
+    if samples > size_bytes:
+        raise FootageError(
+            f"it claims to hold {samples} samples, more than it has bytes", where=str(path), cure="the file is damaged"
+        )
+    if samples > limits.max_packets:
+        raise beyond(f"it claims to hold {samples} samples", path, f"limits.max_packets={limits.max_packets}")
 
 
 def _scan(
@@ -288,7 +324,7 @@ def _no_memory(path: Path) -> FootageError:
 
 def _looks_like_mp4(path: Path) -> bool:
     with path.open("rb") as file:
-        return file.read(8)[4:] in {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"}
+        return file.read(8)[4:] in _MP4_HEADS
 
 
 def _state(path: Path) -> tuple[int, int]:

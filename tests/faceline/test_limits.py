@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from faceline.boxes import claimed_samples
 from faceline.errors import FootageError
 from faceline.limits import Limits, Watch
 from faceline.video import open_footage, read_frames
@@ -69,6 +70,32 @@ def test_a_header_that_promises_any_number_of_frames(clips, tmp_path, count):
     before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert "limits.max_frames" in refusal(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 64 * 1024
+
+
+def fragmented(clips) -> Path:
+    return clips("fragments.mp4", container={"movflags": "frag_keyframe+empty_moov+default_base_moof"})
+
+
+@pytest.mark.parametrize("count", [1_000_000, 80_000_000, 2**32 - 1])
+def test_a_fragment_that_promises_any_number_of_samples(clips, tmp_path, count):
+    """trun: flags without a field per sample, so that the count is all there is of it."""
+    whole = fragmented(clips)
+    path = patched(whole, tmp_path / "many.mp4", b"trun", 0, struct.pack(">II", 0, count))
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert "samples, more than it has bytes; the file is damaged" in refusal(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 16 * 1024
+
+
+def test_samples_of_fragments_are_counted(clips):
+    assert claimed_samples(fragmented(clips)) == open_footage(fragmented(clips)).packets == 50
+    assert claimed_samples(clips("plain.mp4")) == claimed_samples(clips("plain.ts")) == 0
+    assert "limits.max_packets=20" in refusal(fragmented(clips), max_packets=20)
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 2**32 - 1])
+def test_boxes_that_lie_about_their_size_end_the_count(clips, tmp_path, size):
+    path = patched(fragmented(clips), tmp_path / "size.mp4", b"moof", -8, struct.pack(">I", size))
+    assert 0 <= claimed_samples(path) <= 50
 
 
 @pytest.mark.parametrize("sides_px", [(65535, 65535), (16000, 16000)])
