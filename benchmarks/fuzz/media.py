@@ -17,7 +17,7 @@ from faceline.limits import Limits
 _CONVERTED = frozenset({0, 1, 2, 10, 50})
 
 #: Small enough that what passes is read within the time limit of a case.
-LIMITS = Limits(max_frames=1_000_000, open_s=30.0)
+LIMITS = Limits(max_frames=1_000_000, max_decoding_mib=512, open_s=30.0)
 
 
 @dataclass(frozen=True)

@@ -332,6 +332,32 @@ DEEP_FAULTS: dict[str, tuple[Fault, str]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda body: body.pop("key"), "not whole: 'key'"),
+        (lambda body: body.pop("digest"), "not whole: 'digest'"),
+        (lambda body: body["payloads"]["faces"].update(sha256={"a": 1}), "a digest is no text"),
+        (lambda body: body["payloads"]["faces"].update(size=-1), "a size no number"),
+        (lambda body: body["payloads"]["faces"].update(size=True), "a size no number"),
+        (lambda body: body["payloads"]["faces"].update(rows="many"), "a number of rows no number"),
+        (lambda body: body["payloads"]["pages"]["files"]["report.html"].update(size="1"), "a size no number"),
+        (lambda body: body["payloads"]["faces"].update(path="../../x"), "no safe relative file name"),
+    ],
+)
+def test_a_forged_manifest_whose_check_fits_is_damaged(local: Store, spoil: Callable[[Any], Any], said: str) -> None:
+    ref = _commit(local)
+    path = _folder(local, ref) / MANIFEST
+    body = json.loads(path.read_text())
+    del body["check"]
+    spoil(body)
+    path.write_text(json.dumps({**body, "check": digest_of(body)}))
+    for deep in (False, True):
+        finding = local.inspect("detect", ref.key, deep=deep)
+        assert finding.state == "damaged"
+        assert said in finding.problems[0]
+
+
 @pytest.mark.parametrize("fault", SHALLOW_FAULTS)
 def test_damage_that_shows_is_never_a_hit(local: Store, fault: str) -> None:
     ref = _commit(local)
