@@ -26,7 +26,7 @@ import pytest
 from faceline.artifacts import MANIFEST, ArtifactRef, Manifest
 from faceline.drafts import Owner, draft_name, parse_draft_name
 from faceline.errors import ArtifactError
-from faceline.keys import KeyParts, canonical_json
+from faceline.keys import KeyParts, canonical_json, digest_of
 from faceline.latest import Place, latest_artifacts, recall, remember
 from faceline.stage import Payload
 from faceline.store import Store
