@@ -151,7 +151,7 @@ class DetectParams(StageParams):
         ge=1,
         le=10_000,
         description="Most faces of a frame, the most probable ones; how many more were found is kept in left_out. Time "
-        "and memory of this and later stages grow with it.",
+        "and memory of later stages grow with it; where it is reached, more frames are searched.",
     )
     thresholds: tuple[float, float, float] = Field(
         default=(0.6, 0.7, 0.7), description="Least probabilities after the detector's three networks."
