@@ -12,7 +12,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 JOBS ?= 2
 TESTS ?= tests
 
-.PHONY: help setup demo test lint format bench bench-anomalies bench-gpu ui lock clean
+.PHONY: help setup demo test lint format bench bench-anomalies bench-gpu fuzz ui lock clean
 
 help:  ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ bench-anomalies: $(STAMP)  ## faceline and other methods on footage with known e
 
 bench-gpu: $(STAMP)  ## The networks on the GPU against the CPU, then a whole run on either; exit code 2 where there is none
 	$(BIN)/python -m benchmarks.gpu $(if $(FOOTAGE),--footage "$(FOOTAGE)") $(ARGS)
+
+fuzz: $(STAMP)  ## Mutated videos, configurations and manifests through everything that reads them (ARGS="--help")
+	$(BIN)/python -m benchmarks.fuzz.run --jobs $(JOBS) $(ARGS)
 
 ui: $(STAMP)  ## Start a Prefect server with its UI; runs report to it when PREFECT_API_URL names it
 	@echo "In another shell: export PREFECT_API_URL=http://127.0.0.1:4200/api, then run faceline"

@@ -129,19 +129,27 @@ class Manifest:
                 payloads={name: _payload_from(value) for name, value in body["payloads"].items()},
                 **{name: body[name] for name in ("faceline", "created", "host", "runtime", "libraries", "timings")},
             )
+            if manifest.parts.key != key or body["key"] != key:
+                raise ValueError("manifest.json belongs to another key")
+            if manifest.digest != body["digest"]:
+                raise ValueError("manifest.json was altered")
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"manifest.json is not whole: {error}") from error
-        if manifest.parts.key != key or body["key"] != key:
-            raise ValueError("manifest.json belongs to another key")
-        if manifest.digest != body["digest"]:
-            raise ValueError("manifest.json was altered")
         return manifest
 
 
 def _payload_from(value: Mapping[str, Any]) -> StoredPayload:
     files = {safe_name(name): StoredFile(**file) for name, file in value["files"].items()}
     safe_name(value["path"])
-    return StoredPayload(**{**value, "files": files})
+    payload = StoredPayload(**{**value, "files": files})
+    described: list[StoredPayload | StoredFile] = [payload, *files.values()]
+    for stored in described:
+        # Whoever can write into a store can make the digests fit: nothing here is what it should be by itself.
+        if not isinstance(stored.sha256, str) or type(stored.size) is not int or stored.size < 0:
+            raise TypeError("a digest is no text, or a size no number")
+    if type(payload.rows) is not int or payload.rows < 0 or not isinstance(payload.kind, str):
+        raise TypeError("a kind is no text, or a number of rows no number")
+    return payload
 
 
 class Artifact:

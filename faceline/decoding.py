@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
-from faceline.packets import Clock, Damage, EntryPoint, TimeRule, is_torn, packet_stamp
+from faceline.packets import Clock, Damage, EntryPoint, TimeRule, is_torn, packet_stamp, refuse_without_memory
 
 if TYPE_CHECKING:
     import av
@@ -71,6 +71,7 @@ class Decoding:
         self._awaits_key = has_keyframes
         self._first_key: int | None = None
         self._is_spoilt = False
+        self._latest: int | None = None
 
     def __iter__(self) -> Iterator[Picture]:
         import av
@@ -119,8 +120,16 @@ class Decoding:
             return
         for image in images:
             place = self._place(image)
-            if place is not None:
-                yield Picture(*place, image, self._judge(image, place[1]))
+            if place is None:
+                continue
+            is_spoilt = self._judge(image, place[1])
+            if self._latest is not None and place[1] < self._latest:
+                # Stamps that contradict the order in which pictures refer to each other: one of the two is damaged.
+                self.damages.append(Damage(place[1] * self._time_base, "pictures come out of order"))
+                is_spoilt = True
+            else:
+                self._latest = place[1]
+            yield Picture(*place, image, is_spoilt)
 
     def _place(self, image: av.VideoFrame) -> tuple[int, int] | None:
         """Rank and stamp of an image; None for one that is shown before the entry point."""
@@ -178,7 +187,8 @@ def first_picture(
     for packet in packets:
         try:
             images = codec.decode(packet if packet.size else None)
-        except av.error.FFmpegError:
+        except av.error.FFmpegError as error:
+            refuse_without_memory(error)
             continue
         for image in images:
             first = first or image

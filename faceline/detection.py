@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from faceline.between import find_between
 from faceline.changes import ChangeWatch
 from faceline.errors import FootageChangedError
 from faceline.eyes import HELD_BYTES, FootageEyes, Scale
-from faceline.faces import Detections, FaceDetector
+from faceline.faces import Detections, FaceDetector, most_confident
 from faceline.keyframes import LONGEST_SPAN_FRAMES, FoundFaces, fine_frames, key_frames, spaced
 from faceline.searching import search
 from faceline.stage import Chunk, Inputs, Payload, Runtime, Stage, StageParams
@@ -29,6 +30,15 @@ from faceline.tracking import Tracker
 from faceline.video import read_frames
 
 __all__ = ["DETECT", "FACES_SCHEMA", "DetectParams", "Detections", "FaceDetector"]
+
+LEFT_OUT_SCHEMA = pa.schema(
+    [
+        pa.field("segment", pa.int32(), nullable=False),
+        pa.field("frame", pa.int64(), nullable=False),
+        pa.field("time_s", pa.float64(), nullable=False),
+        pa.field("faces", pa.int64(), nullable=False),
+    ]
+)
 
 FACES_SCHEMA = pa.schema(
     [
@@ -136,6 +146,13 @@ class DetectParams(StageParams):
         le=10,
         description="Seconds within which a tracklet's faces of min_confidence vouch for its less probable ones.",
     )
+    max_faces: int = Field(
+        default=256,
+        ge=1,
+        le=10_000,
+        description="Most faces of a frame, the most probable ones; how many more were found is kept in left_out. Time "
+        "and memory of later stages grow with it; where it is reached, more frames are searched.",
+    )
     thresholds: tuple[float, float, float] = Field(
         default=(0.6, 0.7, 0.7), description="Least probabilities after the detector's three networks."
     )
@@ -167,7 +184,7 @@ def _compute(params: DetectParams, inputs: Inputs, runtime: Runtime) -> Iterator
     is_fine = fine_frames(time_s, cut, is_key, params.fine_interval_s if params.interval_s > 0 else 0.0)
     is_crowd_key = spaced(time_s, is_key, params.small_interval_s)
     is_watched = spaced(time_s, is_key, params.watch_s)
-    yield {"faces": FACES_SCHEMA.empty_table()}
+    yield {"faces": FACES_SCHEMA.empty_table(), "left_out": LEFT_OUT_SCHEMA.empty_table()}
     if not len(index):
         return
     watch = ChangeWatch(params.least_change if params.interval_s > 0 else 0.0)
@@ -202,9 +219,12 @@ def _compute(params: DetectParams, inputs: Inputs, runtime: Runtime) -> Iterator
             changed.update({i: None for i in crowded if i not in known})
             seen = search(sorted({*keys, *crowded}), changed, eyes, known)
             found = find_between(time_s[window], cut[window], eyes, params.interpolate_iou, seen, params.refine_s)
+            found, left_out = _limited(found, eyes, params.max_faces)
             # The last frame opens the next window, so that spans are the same wherever windows end.
             ready = found if is_last else found[:-1]
             yield {"faces": rows.table(ready, start, cut, is_last=is_last)}
+            if any(left_out[: len(ready)]):
+                yield {"left_out": rows.left_out(left_out[: len(ready)], start)}
             last, start = read - 1 - start, read - 1
             known, changed = {0: found[-1].faces}, {0: None}
             eyes.keep_only(last)
@@ -240,6 +260,7 @@ def _eyes(params: DetectParams, inputs: Inputs, runtime: Runtime, lent: ExitStac
         params.min_face_px,
         min(params.extend_confidence, params.min_confidence),
         runtime.batch_size,
+        params.max_faces,
     )
 
 
@@ -270,6 +291,18 @@ def _detector(
     return lent.enter_context(runtime.residents.lend(("detector", model.name, model.sha256, *how.values()), load))
 
 
+def _limited(found: list[FoundFaces], eyes: FootageEyes, most: int) -> tuple[list[FoundFaces], list[int]]:
+    """Faces of each frame, at most so many, and how many were left out of each, those of earlier looks included."""
+    limited, counts = [], []
+    for i, entry in enumerate(found):
+        faces, left_out = most_confident(entry.faces, most)
+        limited.append(entry if not left_out else replace(entry, faces=faces))
+        counts.append(left_out + eyes.left_out.get(i, 0))
+        if left_out:
+            eyes.left_out[i] = counts[-1]
+    return limited, counts
+
+
 class _Rows:
     """Rows of the table of faces, frame by frame."""
 
@@ -278,6 +311,17 @@ class _Rows:
         self._anchoring = Anchoring(tracker, params.min_confidence, params.extend_s)
         self._segment, self._index, self._time_s = segment, index, time_s
         self._next_face = 0
+
+    def left_out(self, counts: Sequence[int], start: int) -> pa.Table:
+        """Rows of the frames from ``start`` on of which faces were left out."""
+        at = start + np.flatnonzero(counts)
+        columns: dict[str, Any] = {
+            "segment": np.full(len(at), self._segment, np.int32),
+            "frame": self._index[at],
+            "time_s": self._time_s[at],
+            "faces": np.array(counts, np.int64)[at - start],
+        }
+        return pa.table(columns, schema=LEFT_OUT_SCHEMA)
 
     def table(self, found: Sequence[FoundFaces], start: int, cut: np.ndarray, *, is_last: bool) -> pa.Table:
         """Rows of what is settled once the frames from ``start`` on are known."""
@@ -324,6 +368,12 @@ DETECT = Stage(
             "may exceed its edge; `detected`: false where box and points are interpolated between two frames in which "
             "the face was detected; `points_px`: x, y of both eyes, nose tip, both mouth corners, left of the picture "
             "first.",
+        ),
+        Payload(
+            "left_out",
+            "parquet",
+            "One row per frame in which more faces were found than `max_faces`, by time: how many of them, at most, "
+            "would be among the faces otherwise. Usually empty.",
         ),
     ),
     compute=_compute,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from faceline.names import printable
+
 
 class FacelineError(Exception):
     """A failure whose cause lies outside the code and whose cure is known.
@@ -24,7 +26,8 @@ class FacelineError(Exception):
         text = f"{self.where}: {self.what}" if self.where else self.what
         if self.cure:
             text = f"{text}; {self.cure}"
-        return " ".join(text.split())
+        # Names in it are others' choice, and where this is printed may be a terminal.
+        return printable(" ".join(text.split()))
 
     def __reduce__(self) -> tuple[object, ...]:
         # The third part carries what was noted on the way, such as the traceback in another process.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from faceline.faces import Detections, FaceDetector, joined, without_duplicates
+from faceline.faces import Detections, FaceDetector, joined, most_confident, without_duplicates
 from faceline.following import Sight, followed
 from faceline.keyframes import LONGEST_SPAN_FRAMES
 from faceline.picture import Frame, fitted_px
@@ -57,8 +57,10 @@ class FootageEyes:
         min_face_px: least side of a face in full pictures.
         least_confidence: faces below are none.
         batch_size: most pictures per call of the detector.
+        max_faces: most faces of a frame; the most confident ones stay.
         is_fine: positions from which on frames are (True) or are not (False) looked at finely, by position; the last
             one that is not later holds.
+        left_out: how many faces beyond `max_faces` a look at a frame found, by position.
     """
 
     coarse: Scale
@@ -69,7 +71,9 @@ class FootageEyes:
     min_face_px: float
     least_confidence: float
     batch_size: int
+    max_faces: int = 256
     is_fine: dict[int, bool] = field(default_factory=dict)
+    left_out: dict[int, int] = field(default_factory=dict)
     _frames: dict[int, Frame] = field(default_factory=dict)
     _pictures: dict[int, np.ndarray] = field(default_factory=dict)
     _grays: dict[int, np.ndarray] = field(default_factory=dict)
@@ -94,6 +98,7 @@ class FootageEyes:
     def keep_only(self, position: int) -> None:
         """Forget all frames but this one, which becomes the first."""
         self.is_fine = {0: self.looks_finely(position)}
+        self.left_out = {0: self.left_out[position]} if position in self.left_out else {}
         for held in (self._frames, self._pictures, self._grays, self._fine_pictures, self._fine_grays):
             kept = held.get(position)
             held.clear()
@@ -109,7 +114,7 @@ class FootageEyes:
                 pictures = [self._picture(i, is_fine) for i in batch]
                 x, y = self._enlargement(pictures[0])
                 for i, faces in zip(batch, self._scale(is_fine).detector.detect(pictures), strict=True):
-                    found[i] = without_duplicates(faces.scaled(x, y), self.least_confidence)
+                    found[i] = self._distinct(i, faces.scaled(x, y))
         return [found[i] for i in positions]
 
     def glance(self, positions: list[int], regions_px: list[np.ndarray]) -> list[Detections]:
@@ -150,9 +155,16 @@ class FootageEyes:
         measured = self._measured(positions, [joined(*faces) for faces in found])
         return [faces.taken(np.flatnonzero(self._is_large(faces))) for faces in measured]
 
+    def _distinct(self, position: int, faces: Detections) -> Detections:
+        """One detection per face, and no more faces than allowed; how many are left out is noted."""
+        kept, left_out = most_confident(without_duplicates(faces, self.least_confidence), self.max_faces)
+        if left_out:
+            self.left_out[position] = max(left_out, self.left_out.get(position, 0))
+        return kept
+
     def _measured(self, positions: list[int], found: list[Detections]) -> list[Detections]:
         """Faces found in parts of the fine pictures, measured anew in the whole: a part may end within a face."""
-        faces_at = [without_duplicates(faces, self.least_confidence) for faces in found]
+        faces_at = [self._distinct(i, faces) for i, faces in zip(positions, found, strict=True)]
         chosen = [n for n, faces in enumerate(faces_at) if len(faces)]
         for batch in self._batches(chosen, True):
             pictures = [self._picture(positions[n], True) for n in batch]

@@ -63,6 +63,14 @@ def joined(*parts: Detections) -> Detections:
     )
 
 
+def most_confident(faces: Detections, most: int) -> tuple[Detections, int]:
+    """The ``most`` most confident faces, in their order, and how many others there are; of equals the first stay."""
+    if len(faces) <= most:
+        return faces, 0
+    kept = np.sort(np.argsort(-faces.confidence, kind="stable")[:most])
+    return faces.taken(kept), len(faces) - most
+
+
 class FaceDetector(Protocol):
     """Finds faces in pictures."""
 

@@ -84,6 +84,13 @@ def create_private(path: Path) -> BinaryIO:
     return cast(BinaryIO, os.fdopen(descriptor, "w+b"))
 
 
+def open_private(path: str, flags: int) -> int:
+    """For `open` as its opener: files that it makes are their owner's only, and those that are there become so."""
+    descriptor = os.open(path, flags, FILE_MODE)
+    os.fchmod(descriptor, FILE_MODE)
+    return descriptor
+
+
 def sync_dir(path: Path) -> None:
     """Make the names in a directory survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)

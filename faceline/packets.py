@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import errno
+from array import array
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
@@ -17,6 +19,9 @@ JUMP_BACK_S = 1
 
 #: Entry points are kept at least this far apart; reading begins at most this much, plus one GOP, too early.
 ENTRY_SPACING_S = 2
+
+#: FFmpeg's stamp for "none" (AV_NOPTS_VALUE), which no packet can bear.
+_NO_STAMP = -(2**63)
 
 #: How pictures get their times. ``pts``: every packet states when its picture is shown. ``sorted-pts``,
 #: ``sorted-dts``: the container only numbers its packets in the order in which they are stored (AVI with B-frames),
@@ -101,6 +106,7 @@ def scan_packets(
     container: str,
     nominal_fps: Fraction,
     stated_packets: int | None,
+    check_frames: Callable[[int], None] = lambda frames: None,
 ) -> PacketScan:
     """Read all packets of a stream.
 
@@ -111,10 +117,11 @@ def scan_packets(
         nominal_fps: stated frame rate, used only where there are no timestamps.
         stated_packets: number of packets in the container's sample table, where that is a fact (MP4) and not a
             header field that writers get wrong (AVI); fewer packets than that are damage.
+        check_frames: called with the number of pictures so far; may raise to give up.
     """
     import av
 
-    shown: list[tuple[int | None, int | None, bool]] = []
+    shown = _Shown()
     clock = Clock(time_base)
     seen = 0
     torn_at: int | None = None
@@ -131,12 +138,14 @@ def scan_packets(
                 break
             if packet.is_keyframe and not has_keyframes:
                 # What is stored before the first keyframe refers to pictures that the file does not hold.
-                has_keyframes, shown, torn_at = True, [], None
+                has_keyframes, shown, torn_at = True, _Shown(), None
             if torn_at is None and is_torn(packet, container):
                 torn_at = len(shown)
             if not packet.is_discard:
-                shown.append((packet.pts, packet.dts, packet.is_keyframe))
+                shown.append(packet)
+                check_frames(len(shown))
     except av.error.FFmpegError as error:
+        refuse_without_memory(error)
         reason = f"reading the container failed: {error.strerror}"
     if not reason and stated_packets is not None and seen < stated_packets:
         reason = f"the file is cut off: {seen} of {stated_packets} pictures are there"
@@ -150,18 +159,24 @@ def scan_packets(
         damage = Damage(int(torn) * time_base, reason or "the container holds a torn packet")
     elif reason and len(stamps):
         damage = Damage(int(stamps.max()) * time_base, reason)
-    keyframes = stamps[np.array([key for _, _, key in shown], bool)] if rule == "pts" else stamps[:0]
+    keyframes = stamps[shown.keys()] if rule == "pts" else stamps[:0]
     return PacketScan(
         pictures=len(stamps),
         time_base=time_base,
         first=int(stamps.min()) if len(stamps) else 0,
         last=int(stamps.max()) if len(stamps) else 0,
         rule=rule,
-        in_order=bool(np.all(np.diff(stamps) > 0)),
+        in_order=bool(np.all(stamps[1:] > stamps[:-1])),
         has_keyframes=has_keyframes,
         entries=_entries(stamps, keyframes, time_base),
         damage=damage,
     )
+
+
+def refuse_without_memory(error: av.error.FFmpegError) -> None:
+    """Raise `MemoryError` where FFmpeg got no memory, or no stack for a thread: that says nothing about the file."""
+    if error.errno in (errno.ENOMEM, errno.EAGAIN):
+        raise MemoryError from error
 
 
 def is_torn(packet: av.Packet, container: str) -> bool:
@@ -177,13 +192,35 @@ def packet_stamp(packet: av.Packet, rule: TimeRule) -> int | None:
     return stamp
 
 
-def _stamps(shown: list[tuple[int | None, int | None, bool]]) -> tuple[TimeRule, np.ndarray]:
-    pts = [pts for pts, _, _ in shown if pts is not None]
-    if len(pts) == len(shown):
-        return "pts", np.array(pts, np.int64)
-    dts = [dts for _, dts, _ in shown if dts is not None]
-    if len(dts) == len(shown):
-        return "sorted-dts", np.array(dts, np.int64)
+class _Shown:
+    """Stamps and key marks of the packets that are to be shown: 17 bytes each, since a day has millions of them."""
+
+    def __init__(self) -> None:
+        self._pts, self._dts, self._keys = array("q"), array("q"), bytearray()
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def append(self, packet: av.Packet) -> None:
+        self._pts.append(_NO_STAMP if packet.pts is None else packet.pts)
+        self._dts.append(_NO_STAMP if packet.dts is None else packet.dts)
+        self._keys.append(packet.is_keyframe)
+
+    def pts(self) -> np.ndarray:
+        return np.array(self._pts, np.int64)
+
+    def dts(self) -> np.ndarray:
+        return np.array(self._dts, np.int64)
+
+    def keys(self) -> np.ndarray:
+        return np.frombuffer(bytes(self._keys), np.uint8).astype(bool)
+
+
+def _stamps(shown: _Shown) -> tuple[TimeRule, np.ndarray]:
+    rules: tuple[tuple[TimeRule, np.ndarray], ...] = (("pts", shown.pts()), ("sorted-dts", shown.dts()))
+    for rule, stamps in rules:
+        if not np.any(stamps == _NO_STAMP):
+            return rule, stamps
     return "nominal", np.arange(len(shown), dtype=np.int64)
 
 

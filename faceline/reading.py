@@ -13,7 +13,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from faceline.ahead import ahead
-from faceline.containers import open_container, video_stream
+from faceline.containers import demuxed, open_container, video_stream
 from faceline.decoding import Decoding
 from faceline.errors import FootageChangedError
 from faceline.packets import Damage, EntryPoint
@@ -176,7 +176,7 @@ class _Reading:
                     # A field may have a packet of its own, and half a picture is not to be left out.
                     if stamps is not None and (spoilt or decoding.damages or image.interlaced_frame):
                         return
-                    frame = Frame(rank, pts, footage.time_base, image, converter)
+                    frame = Frame(rank, pts, footage.time_base, _bounded(image, footage, converter), converter)
                     if pts < lead:
                         before = before if spoilt else frame
                         continue
@@ -217,6 +217,16 @@ class _Reading:
         self.damage = min(inside, key=lambda damage: damage.at_s, default=None)
 
 
+def _bounded(image: av.VideoFrame, footage: Footage, converter: Converter) -> av.VideoFrame:
+    """The image, or a copy in the size of the first where it takes more than twice the memory.
+
+    How many pictures are held is decided by the first one; what is shown has its size in any case.
+    """
+    if sum(plane.buffer_size for plane in image.planes) <= 2 * footage.picture_bytes:
+        return image
+    return image.reformat(*converter.projection.unturned_px)
+
+
 @contextmanager
 def _decoding(footage: Footage, entries: list[EntryPoint]) -> Iterator[Decoding]:
     """Open the footage and begin at the first of the entry points that the container can be led to, or at its start."""
@@ -232,7 +242,7 @@ def _decoding(footage: Footage, entries: list[EntryPoint]) -> Iterator[Decoding]
             stream = video_stream(container, footage.path)
             try:
                 container.seek(target.pts, stream=stream)
-                packets = container.demux(stream)
+                packets = demuxed(container, stream)
                 head = next((packet for packet in packets if packet.is_keyframe and packet.size), None)
             except av.error.FFmpegError:
                 continue
@@ -244,7 +254,7 @@ def _decoding(footage: Footage, entries: list[EntryPoint]) -> Iterator[Decoding]
         log.debug("%s: no way to enter at %.3f s", footage.path, float(target.pts * footage.time_base))
     with _reopened(footage) as container:
         stream = video_stream(container, footage.path)
-        yield _start(footage, stream, container.demux(stream), None)
+        yield _start(footage, stream, demuxed(container, stream), None)
 
 
 def _start(footage: Footage, stream: VideoStream, packets: Iterable[av.Packet], entry: EntryPoint | None) -> Decoding:

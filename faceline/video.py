@@ -6,21 +6,28 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import stat
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from faceline.containers import open_container, video_stream
+from faceline.boxes import claimed_samples
+from faceline.containers import demuxed, open_container, video_stream, what_else
 from faceline.decoding import first_picture
 from faceline.errors import FootageChangedError, FootageError
+from faceline.limits import Limits, Watch, beyond
+from faceline.names import folder_name
 from faceline.packets import Damage, EntryPoint, PacketScan, TimeRule, scan_packets
 from faceline.picture import Frame, Orientation, Projection
 from faceline.reading import UNSTEADY_CURE, FrameReader, read_frames
 from faceline.timeline import Segment, cut_into_segments
 
 if TYPE_CHECKING:
+    import av
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
@@ -28,6 +35,25 @@ __all__ = ["Damage", "Footage", "Frame", "FrameReader", "open_footage", "read_fr
 
 #: Pictures decoded by `open_footage` to see whether a container that numbers packets in storage order reorders them.
 _ORDER_PROBE = 48
+
+#: Types of the box with which files of the MP4 family begin.
+_MP4_HEADS = frozenset(
+    (
+        b"ftyp",
+        b"styp",
+        b"moov",
+        b"moof",
+        b"mdat",
+        b"wide",
+        b"free",
+        b"skip",
+        b"pnot",
+        b"sidx",
+        b"emsg",
+        b"uuid",
+        b"junk",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -108,53 +134,61 @@ class Footage:
             raise FootageChangedError("the footage changed while it was read", where=str(self.path), cure=UNSTEADY_CURE)
 
 
-def open_footage(path: str | Path) -> Footage:
+def open_footage(path: str | Path, limits: Limits | None = None) -> Footage:
     """Look at a video file: hash it, read all of its packets, decode its first picture.
 
+    Args:
+        path: the file.
+        limits: what it may ask of this machine; `Limits()` by default. Within them, they change nothing.
+
     Raises:
-        FootageError: the file is missing, is no video, has no video stream, or nothing in it can be decoded.
+        FootageError: the file is missing, is no video, has no video stream, is beyond a limit, or nothing in it can be
+            decoded.
         FootageChangedError: something wrote to the file meanwhile.
     """
     import av
 
-    path = Path(path)
+    path, limits = Path(path), limits or Limits()
+    before, sha256 = _hashed(path)
+    watch = Watch(limits, path, before[0])
     try:
-        before = _state(path)
-        sha256 = _sha256(path)
-    except FileNotFoundError as error:
-        raise FootageError("no such file", where=str(path), cure="check the path") from error
-    except IsADirectoryError as error:
-        raise FootageError(
-            "this is a folder", where=str(path), cure="name one file, or use 'faceline archive'"
-        ) from error
-    except OSError as error:
-        raise FootageError(f"the file cannot be read ({error.strerror})", where=str(path)) from error
-    if before[0] == 0:
-        raise FootageError("the file is empty", where=str(path), cure="copy it again from its source")
-    try:
-        with open_container(path) as container:
+        _check_claims(path, before[0], limits, watch)
+        with open_container(path, watch.left_s) as container:
             stream = video_stream(container, path)
-            scan = _scan(container, stream, before[0])
+            limits.check_size(stream.codec_context.width, stream.codec_context.height, path)
+            scan = _scan(container, stream, before[0], limits, watch, path)
         if not scan.pictures:
             raise FootageError("the video stream holds no pictures", where=str(path))
-        with open_container(path) as container:
+        limits.check_duration(float((scan.last - scan.first) * scan.time_base), path)
+        with open_container(path, watch.left_s) as container:
             stream = video_stream(container, path)
             image, runs_back = first_picture(
-                container.demux(stream), stream.codec_context, _ORDER_PROBE if scan.in_order else 1
+                _watched(container, stream, watch), stream.codec_context, _ORDER_PROBE if scan.in_order else 1
             )
             if image is None:
-                raise FootageError("no picture in it can be decoded", where=str(path), cure="the file is damaged")
+                raise _nothing_decoded(path, stream, limits)
             projection = Projection.of(image, stream.sample_aspect_ratio)
             codec, kind = stream.codec_context.name, container.format.name
             picture_bytes = sum(plane.buffer_size for plane in image.planes)
+            limits.check_size(image.width, image.height, path)
+            limits.check_size(projection.width_px, projection.height_px, path)
+            limits.check_decoding(picture_bytes, path)
+            nominal_fps = _nominal_fps(stream)
     except av.error.FFmpegError as error:
+        watch.check()
+        if error.errno == errno.ENOMEM:
+            raise _no_memory(path) from MemoryError()
         raise _cannot_open(path, error) from error
+    except MemoryError as error:
+        raise _no_memory(path) from error
+    except OSError as error:
+        raise FootageError(f"the file cannot be read ({error.strerror})", where=str(path)) from error
     if _state(path) != before:
         raise FootageChangedError("the footage changed while it was opened", where=str(path), cure="run again")
     if scan.rule == "pts" and runs_back:
         scan = replace(scan, rule="sorted-pts", entries=())
     start_s, end_s = scan.first * scan.time_base, scan.last * scan.time_base
-    fps = float((scan.pictures - 1) / (end_s - start_s)) if end_s > start_s else float(_nominal_fps(stream))
+    fps = float((scan.pictures - 1) / (end_s - start_s)) if end_s > start_s else float(nominal_fps)
     return Footage(
         path=path,
         name=results_name(path),
@@ -179,33 +213,101 @@ def open_footage(path: str | Path) -> Footage:
     )
 
 
+def _hashed(path: Path) -> tuple[tuple[int, int], str]:
+    """State and digest of a file that may be footage."""
+    try:
+        # Asked first: a pipe would be waited for, and a device read for ever.
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise FootageError("this is a folder", where=str(path), cure="name one file, or use 'faceline archive'")
+        if not stat.S_ISREG(mode):
+            raise FootageError("this is a device, a pipe or a socket, not a file", where=str(path))
+        before = _state(path)
+        if before[0] == 0:
+            raise FootageError("the file is empty", where=str(path), cure="copy it again from its source")
+        return before, _sha256(path)
+    except FileNotFoundError as error:
+        raise FootageError("no such file", where=str(path), cure="check the path") from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise FootageError(f"the file cannot be read ({why})", where=str(path)) from error
+
+
 def results_name(path: Path) -> str:
-    """Name for a file's results: without its extension, as valid Unicode, and never one that means another folder."""
-    name = path.name if path.stem.strip(".") == "" else path.stem
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+    """Name for a file's results: without its extension, printable, short enough, and never one that means another
+    folder."""
+    return folder_name(path.name if path.stem.strip(".") == "" else path.stem)
 
 
-def _scan(container: InputContainer, stream: VideoStream, size_bytes: int) -> PacketScan:
-    time_base = stream.time_base or Fraction(1, 1000)
+def _check_claims(path: Path, size_bytes: int, limits: Limits, watch: Watch) -> None:
+    """Refuse what costs memory as soon as FFmpeg opens the file."""
+    if not _looks_like_mp4(path):
+        return
+    samples = claimed_samples(path, watch.check)
+    if samples > size_bytes:
+        raise FootageError(
+            f"it claims to hold {samples} samples, more than it has bytes", where=str(path), cure="the file is damaged"
+        )
+    if samples > limits.max_packets:
+        raise beyond(f"it claims to hold {samples} samples", path, f"limits.max_packets={limits.max_packets}")
+
+
+def _scan(
+    container: InputContainer, stream: VideoStream, size_bytes: int, limits: Limits, watch: Watch, path: Path
+) -> PacketScan:
     # MP4 has a table of all samples. A header that merely counts more frames than there are is no damage (AVI, edit
     # lists); a table that points beyond the end of the file is.
     kind = container.format.name
-    is_cut_off = "mp4" in kind.split(",") and any(entry.pos + entry.size > size_bytes for entry in stream.index_entries)
+    is_cut_off = False
+    if "mp4" in kind.split(","):
+        limits.check_frames(max(stream.frames, len(stream.index_entries)), path, "claims to hold")
+        is_cut_off = any(entry.pos + entry.size > size_bytes for entry in stream.index_entries)
     return scan_packets(
-        container.demux(stream),
-        time_base,
+        _watched(container, stream, watch),
+        _time_base(stream),
         container=kind,
         nominal_fps=_nominal_fps(stream),
         stated_packets=stream.frames if is_cut_off else None,
+        check_frames=lambda frames: limits.check_frames(frames, path),
     )
 
 
+def _watched(container: InputContainer, stream: VideoStream, watch: Watch) -> Iterator[av.Packet]:
+    """The stream's packets; those of all streams are counted, since they have to be gone through."""
+    import av
+
+    try:
+        for packet in demuxed(container):
+            watch.count()
+            if packet.stream_index == stream.index:
+                yield packet
+    except av.error.FFmpegError:
+        # Given up for lack of time: not to be taken for damage.
+        watch.check()
+        raise
+
+
+def _time_base(stream: VideoStream) -> Fraction:
+    return stream.time_base if stream.time_base and stream.time_base > 0 else Fraction(1, 1000)
+
+
 def _nominal_fps(stream: VideoStream) -> Fraction:
-    return Fraction(stream.average_rate or stream.guessed_rate or 25)
+    rate = stream.average_rate or stream.guessed_rate
+    return Fraction(rate) if rate and rate > 0 else Fraction(25)
+
+
+def _nothing_decoded(path: Path, stream: VideoStream, limits: Limits) -> FootageError:
+    what = "no picture in it can be decoded"
+    if stream.codec_context.width * stream.codec_context.height > 0:
+        return FootageError(what, where=str(path), cure="the file is damaged")
+    option = f"limits.max_megapixels={limits.max_megapixels:g}"
+    return FootageError(what, where=str(path), cure=f"it is damaged, or its pictures are larger than {option} allows")
 
 
 def _cannot_open(path: Path, error: Exception) -> FootageError:
     where = str(path)
+    if what := what_else(path):
+        return FootageError(f"this is {what}, not a video", where=where)
     if _looks_like_mp4(path):
         return FootageError(
             "the index (moov) is missing or torn, so nothing in the file can be found",
@@ -216,9 +318,13 @@ def _cannot_open(path: Path, error: Exception) -> FootageError:
     return FootageError(f"this is not a video that can be read ({strerror})", where=where)
 
 
+def _no_memory(path: Path) -> FootageError:
+    return FootageError("opening it takes more memory than there is", where=str(path))
+
+
 def _looks_like_mp4(path: Path) -> bool:
     with path.open("rb") as file:
-        return file.read(8)[4:] in {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"}
+        return file.read(8)[4:] in _MP4_HEADS
 
 
 def _state(path: Path) -> tuple[int, int]:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from faceline.errors import ArtifactError
+from faceline.names import printable
 from faceline.report.results import check_replaceable
 from faceline.stages import STAGES
 from flows import console
@@ -87,6 +88,6 @@ def tell(job: Job, finished: Finished, seconds: float) -> None:
     """Print what a run came to."""
     console.say(f"{finished.states}, {seconds:.1f} s")
     if finished.until is None:
-        console.say(f"results: {job.output}")
+        console.say(f"results: {printable(str(job.output))}")
     console.say()
     console.say(finished.summary)

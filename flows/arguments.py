@@ -8,16 +8,22 @@ Hydra wants it (``footage='a,b.mp4'`` after the shell's own quotes) works as wel
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from faceline.errors import UsageError
 from flows.options import VIDEO_EXTENSIONS
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
+
+MOST_VALUES = 100_000
+"""Values of one range; more are taken for a slip of the keyboard."""
+
+_MOST_CHARACTERS = 20_000
 
 VERBATIM = ("footage", "output", "config", "store.root", "models.folder")
 """Options whose value is a path and is taken literally."""
@@ -47,7 +53,7 @@ def split_arguments(arguments: Sequence[str]) -> Arguments:
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if not equals and not argument.startswith("~"):
-            raise UsageError(f"{argument!r} is no option=value", cure=_what_was_meant(argument))
+            raise UsageError(f"{_short(argument)!r} is no option=value", cure=_what_was_meant(argument))
         if name not in VERBATIM:
             overrides.append(argument)
             continue
@@ -63,20 +69,28 @@ def split_arguments(arguments: Sequence[str]) -> Arguments:
 def _what_was_meant(argument: str) -> str:
     if argument.startswith("-"):
         return "options are written option=value; see `faceline --help`"
-    if Path(argument).exists() or Path(argument).suffix.lower().lstrip(".") in VIDEO_EXTENSIONS:
+    if _exists(argument) or Path(argument).suffix.lower().lstrip(".") in VIDEO_EXTENSIONS:
         return f"did you mean footage={argument}?"
-    return f"write {argument}=VALUE"
+    return f"write {_short(argument)}=VALUE"
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except OSError:
+        # Too long for a name, or in a folder that is closed to us.
+        return False
 
 
 def _literal(value: str) -> str:
     if value == "null":
         return value
     quoted = len(value) >= 2 and value[0] == value[-1] and value[0] in "'\""
-    if quoted and not Path(value).exists():
+    if quoted and not _exists(value):
         mark = value[0]
         value = value[1:-1].replace(f"\\{mark}", mark)
     # The shell leaves the tilde alone after "footage=".
-    if value.startswith("~/") and not Path(value).exists():
+    if value.startswith("~/") and not _exists(value):
         return str(Path(value).expanduser())
     return value
 
@@ -90,18 +104,43 @@ def parse_override(text: str) -> Override:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
+    if len(text) > _MOST_CHARACTERS:
+        raise UsageError(f"{_short(text)!r} is too long for an option", cure="write it into a file: config=FILE")
     try:
         override = OverridesParser.create().parse_overrides([text])[0]
     except HydraException as error:
         lines = [line for line in str(error).splitlines() if not line.startswith(("See ", "Error parsing override"))]
         why = " ".join(" ".join(lines).split()).partition(" expecting {")[0].rstrip(" ^")
         raise UsageError(
-            f"cannot read {text!r}: {why or 'not in the override grammar'}",
+            f"cannot read {_short(text)!r}: {why or 'not in the override grammar'}",
             cure="put values with special characters in quotes, as in \"key='a b'\"",
         ) from error
+    except (RecursionError, ValueError, OverflowError, ArithmeticError) as error:
+        # What the grammar lets pass and Python's own numbers and stack do not.
+        why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise UsageError(f"cannot read {_short(text)!r}: {why}") from error
+    _check_range(override, text)
     if override.is_add() or override.is_force_add() or override.is_delete():
         raise UsageError(f"{text!r}: options cannot be added or taken away", cure=f"write {text.lstrip('+~')}")
     return override
+
+
+def _check_range(override: Override, text: str) -> None:
+    """Refuse a range of too many values, or without end, before anybody goes through it."""
+    from hydra.core.override_parser.types import RangeSweep
+
+    if not override.is_range_sweep():
+        return
+    sweep = cast(RangeSweep, override.value())
+    start, stop, step = (float(part if part is not None else 0.0) for part in (sweep.start, sweep.stop, sweep.step))
+    values = (stop - start) / step if step else math.inf
+    # Not "greater than": NaN is no number of values either.
+    if not values <= MOST_VALUES:
+        raise UsageError(f"{_short(text)!r}: a range of more than {MOST_VALUES} values", cure="name fewer values")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def option_name(override: Override) -> str:

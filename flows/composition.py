@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 ROOT_NAME = "config"
 
+#: A file of one's own: so large, with so many values, so deep. faceline's own has some hundred values.
+_MOST_BYTES = 2**18
+_MOST_VALUES = 10_000
+_DEEPEST = 20
+
 
 def conf_folder() -> Path:
     """Where the configuration lies: beside the packages in a checkout, inside this one when installed."""
@@ -67,7 +72,7 @@ class Composer:
         if wanted not in self._trees:
             try:
                 self._trees[wanted] = self._composed(list(wanted))
-            except (HydraException, OmegaConfBaseException) as error:
+            except (HydraException, OmegaConfBaseException, RecursionError) as error:
                 raise UsageError(f"cannot compose the configuration: {error}", where=" ".join(wanted)) from error
         return self._trees[wanted]
 
@@ -196,16 +201,36 @@ def file_options(path: Path) -> list[tuple[str, Any]]:
     import yaml
 
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read the configuration: {error.strerror}", where=str(path)) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise UsageError(f"is no configuration: it has more than {_MOST_BYTES} bytes", where=str(path))
+        tree = yaml.safe_load(data.decode("utf-8-sig"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        # A date that does not exist, say, is a ValueError of PyYAML's.
+        if isinstance(error, OSError) or "null byte" in str(error):
+            why = getattr(error, "strerror", None) or str(error)
+            raise UsageError(f"cannot read the configuration: {why}", where=str(path)) from error
         raise UsageError(f"is no YAML: {' '.join(str(error).split())}", where=str(path)) from error
     if tree is None:
         return []
     if not isinstance(tree, dict):
         raise UsageError("must hold options, as in `sample: {fps: 5}`", where=str(path))
+    _check_extent(tree, path)
     return list(_flattened("", tree))
+
+
+def _check_extent(tree: Any, path: Path) -> None:
+    """Refuse what references within a file blow up: ten lines of YAML can stand for thousands of millions of values."""
+    waiting = [(tree, 0)]
+    seen = 0
+    while waiting:
+        here, depth = waiting.pop()
+        seen += 1
+        if seen > _MOST_VALUES or depth > _DEEPEST:
+            raise UsageError("is no configuration: too many values, or nested too deeply", where=str(path))
+        inner = here.values() if isinstance(here, Mapping) else here if isinstance(here, list | tuple | set) else ()
+        waiting.extend((value, depth + 1) for value in inner)
 
 
 def _flattened(prefix: str, tree: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

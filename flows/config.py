@@ -22,6 +22,7 @@ from flows.grid import TRIAL_SECTION, expand, expand_jobs, is_trial_option
 from flows.options import (
     SECTIONS,
     ArchiveOptions,
+    LimitOptions,
     ModelOptions,
     RequireOptions,
     RunnerOptions,
@@ -100,6 +101,10 @@ class Config:
     @cached_property
     def require(self) -> RequireOptions:
         return cast(RequireOptions, self.options["require"])
+
+    @cached_property
+    def limits(self) -> LimitOptions:
+        return cast(LimitOptions, self.options["limits"])
 
     @cached_property
     def archive(self) -> ArchiveOptions:

@@ -14,6 +14,8 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
+from faceline.names import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -25,8 +27,8 @@ STATE_STYLES = {"cached": "dim", "run": "green", "failed": "bold red", "skipped"
 
 
 def say(text: str = "") -> None:
-    """Print a line of results or progress."""
-    print(text, flush=True)
+    """Print lines of results or progress; what a terminal would obey in them is written out."""
+    print(printable(text, keep="\n"), flush=True)
 
 
 def error(text: str) -> None:
@@ -44,7 +46,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], right: Seque
 
     Plain text, never cut to the width of the terminal: a table must survive a pipe and a copy.
     """
-    cells = [[str(value) for value in row] for row in rows]
+    cells = [[printable(str(value)) for value in row] for row in rows]
     widths = [max(len(name), *(len(row[i]) for row in cells), 0) for i, name in enumerate(columns)]
     for row in [list(columns), *cells]:
         parts = [
@@ -63,7 +65,7 @@ def forgive_strange_names() -> None:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return printable(" ".join(text.split()))
 
 
 # --------------------------------------------------------------------------------------------------- progress
@@ -130,13 +132,13 @@ class Lines(Silent):
         self._stderr = stderr
 
     def total(self, label: str, stages: int) -> None:
-        say(f"{label}: {stages} stages")
+        say(f"{_one_line(label)}: {stages} stages")
 
     def finished(self, name: str, state: str, reason: str, seconds: float) -> None:
         say(stage_line(name, state, reason, seconds))
 
     def noted(self, text: str) -> None:
-        say(text)
+        say(_one_line(text))
 
     def warned(self, text: str) -> None:
         warning(text, self._stderr)
@@ -144,7 +146,8 @@ class Lines(Silent):
 
 def stage_line(name: str, state: str, reason: str, seconds: float) -> str:
     """``detect · segment 0        done     12.3 s  no artifact yet``."""
-    return f"{name:<{NAME_WIDTH}}  {STATE_WORDS.get(state, state):<7} {seconds:7.1f} s  {_one_line(reason)}".rstrip()
+    shown, why = _one_line(name), _one_line(reason)
+    return f"{shown:<{NAME_WIDTH}}  {STATE_WORDS.get(state, state):<7} {seconds:7.1f} s  {why}".rstrip()
 
 
 class Hushed(Silent):
@@ -195,7 +198,7 @@ class Bars:
         self._print(stage_line(name, state, reason, seconds), style)
 
     def noted(self, text: str) -> None:
-        self._print(text, "")
+        self._print(_one_line(text), "")
 
     def warned(self, text: str) -> None:
         self._print(f"warning: {_one_line(text)}", "yellow")
@@ -208,7 +211,7 @@ class Bars:
 def _escape(text: str) -> str:
     from rich.markup import escape
 
-    return escape(text)
+    return escape(printable(text))
 
 
 @contextlib.contextmanager

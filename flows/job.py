@@ -111,14 +111,15 @@ def prepare(config: Config, stages: Sequence[Stage], footage: Any = None) -> Job
 
     Raises:
         UsageError: no footage is named.
-        FootageError: it cannot be read as video, or does not offer what is required.
+        FootageError: it cannot be read as video, asks for more than the limits allow, or does not offer what is
+            required.
         ModelError: weights are missing.
     """
     from faceline.video import open_footage
 
     if not config.footage:
         raise UsageError("no footage is named", cure="add footage=FILE")
-    footage = footage or open_footage(config.footage)
+    footage = footage or open_footage(config.footage, config.limits.limits)
     check_footage(footage, config.require)
     pipeline = build_pipeline(footage, config, resolve_models(config, stages), stages)
     output = Path(config.output) if config.output else Path("results") / footage.name

@@ -13,9 +13,10 @@ import traceback
 from collections.abc import Callable, Iterator
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from faceline.folders import FILE_MODE, make_private_dirs
+from faceline.folders import make_private_dirs, open_private
+from faceline.names import cut, printable
 from flows.console import Reporter, reporting
 from flows.server import state_folder
 
@@ -26,7 +27,7 @@ LOG_SUFFIX = ".log"
 def log_path(folder: Path, verb: str, name: str) -> Path:
     """A new path in ``folder`` for the log of one run: ``<UTC time>-<verb>-<name>-<process>.log``."""
     now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
-    safe = re.sub(r"[^\w.-]+", "_", name)[:80] or "run"
+    safe = cut(re.sub(r"[^\w.-]+", "_", name), 80) or "run"
     return folder / f"{now}-{verb}-{safe}-{os.getpid()}{LOG_SUFFIX}"
 
 
@@ -47,7 +48,7 @@ def session(path: Path) -> Iterator[Reporter]:
 def _records_to(path: Path, warn: Callable[[str], None]) -> Iterator[None]:
     """Append faceline's log records to ``path``, created with the first of them; pass warnings on to ``warn``."""
     to_file = _PrivateFile(path, encoding="utf-8", errors="backslashreplace", delay=True)
-    formatter = logging.Formatter("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
+    formatter = _OneLine("%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     to_file.setFormatter(formatter)
     to_console = _Warnings(warn)
@@ -72,23 +73,26 @@ def append_traceback(error: Exception) -> Path:
     """Write an error's traceback to the log of the run in which it occurred, else to faceline's own; the file."""
     path = getattr(error, "log_path", None) or state_folder().parent / f"faceline{LOG_SUFFIX}"
     make_private_dirs(Path(path).parent)
-    with open(path, "a", encoding="utf-8", errors="backslashreplace", opener=_private) as file:
+    with open(path, "a", encoding="utf-8", errors="backslashreplace", opener=open_private) as file:
         stamp = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         file.write(f"{stamp} {type(error).__name__}\n")
-        traceback.print_exception(error, file=file)
+        file.write(printable("".join(traceback.format_exception(error)), keep="\n"))
     return Path(path)
 
 
-def _private(path: str, flags: int) -> int:
-    """An `open` that creates files for their owner only, and takes them from others."""
-    descriptor = os.open(path, flags, FILE_MODE)
-    os.fchmod(descriptor, FILE_MODE)
-    return descriptor
+class _OneLine(logging.Formatter):
+    """Records of one line each, tracebacks below: a file's name can neither forge a record nor move a cursor."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        return printable(super().formatException(ei), keep="\n")
 
 
 class _PrivateFile(logging.FileHandler):
     def _open(self) -> TextIOWrapper:
-        return open(self.baseFilename, "a", encoding=self.encoding, errors=self.errors, opener=_private)
+        return open(self.baseFilename, "a", encoding=self.encoding, errors=self.errors, opener=open_private)
 
 
 class _Warnings(logging.Handler):
@@ -120,7 +124,7 @@ def _library_chatter_to(path: Path) -> Iterator[TextIO | None]:
         yield None
         return
     ours.flush()
-    sink = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    sink = open_private(str(path), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(sink, 2)
     os.close(sink)
     own = os.fdopen(kept, "w", encoding="utf-8", errors="backslashreplace", closefd=False)

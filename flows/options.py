@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from faceline.limits import Limits
+
 VIDEO_EXTENSIONS = (
     *("3gp", "asf", "avi", "divx", "dv", "f4v", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts"),
     *("mxf", "ogv", "ts", "vob", "webm", "wmv"),
@@ -89,6 +91,42 @@ class RequireOptions(Options):
     )
 
 
+class LimitOptions(Options):
+    """What footage may ask of the machine; beyond a limit it is refused in one line, and no result changes."""
+
+    max_megapixels: float = Field(
+        default=Limits.max_megapixels,
+        gt=0,
+        le=256,
+        description="largest picture in megapixels (2^20), as stored and as shown",
+    )
+    max_frames: int = Field(
+        default=Limits.max_frames, ge=1, description="most pictures that footage may hold, or claim to hold"
+    )
+    max_hours: float = Field(
+        default=Limits.max_hours, gt=0, le=100_000, description="longest time from the first to the last picture, hours"
+    )
+    max_packets: int = Field(
+        default=Limits.max_packets, ge=1, description="most packets of pictures, sound and all else together"
+    )
+    max_decoding_mib: int = Field(
+        default=Limits.max_decoding_mib,
+        ge=16,
+        description="most memory for decoded pictures in MiB: 24 of the first one's size",
+    )
+    open_s: float = Field(
+        default=Limits.open_s,
+        gt=0,
+        le=86_400,
+        description="seconds that looking through a file may take, and as much again for each GiB of it",
+    )
+
+    @property
+    def limits(self) -> Limits:
+        """The same for `faceline.video.open_footage`."""
+        return Limits(**self.model_dump())
+
+
 class ArchiveOptions(Options):
     """Which files of a folder count as footage."""
 
@@ -136,6 +174,7 @@ SECTIONS: dict[str, type[Options]] = {
     "runner": RunnerOptions,
     "store": StoreOptions,
     "require": RequireOptions,
+    "limits": LimitOptions,
     "archive": ArchiveOptions,
 }
 """Sections of the configuration that are not a stage's, by name."""

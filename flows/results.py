@@ -66,11 +66,27 @@ def finish(job: Job, outcomes: Mapping[str, StageOutcome], records: Sequence[Rec
     report = next(node for node in job.pipeline.nodes.values() if node.stage.name == "report")
     inputs = stored_inputs(job, report.stage, outcomes)
     files = dict(Store(job.pipeline.store).read(outcomes[report.name].ref).files("files"))
-    run = write_results(job.output, files, inputs, run_facts(job, records, seconds))
+    left_out = faces_left_out(outcomes)
+    facts = run_facts(job, records, seconds) | {"faces_left_out": left_out}
+    run = write_results(job.output, files, inputs, facts)
     top = getattr(report.params, "top_events", 10)
     trials, comparison = inputs.table("gridsearch", "trials"), inputs.table("gridsearch", "comparison")
     leaderboard = leaderboard_markdown(trials, comparison)
-    return Finished(run, console_summary(inputs, min(top, 10)), event_rows(inputs), leaderboard)
+    summary = console_summary(inputs, min(top, 10))
+    if left_out["frames"]:
+        # Printed with every run, also one that finds everything cached.
+        summary += (
+            f"\n{left_out['faces']} faces in {left_out['frames']} frames were left out, beyond the most of one frame "
+            "(detect.max_faces)"
+        )
+    return Finished(run, summary, event_rows(inputs), leaderboard)
+
+
+def faces_left_out(outcomes: Mapping[str, StageOutcome]) -> dict[str, int]:
+    """How many faces were more than a frame may have, and in how many frames."""
+    refs = [outcome.ref for outcome in outcomes.values() if outcome.ref.rows.get("left_out")]
+    faces = [sum(Store(ref.root).read(ref).table("left_out")["faces"].to_pylist()) for ref in refs]
+    return {"frames": sum(ref.rows["left_out"] for ref in refs), "faces": sum(faces)}
 
 
 def _ended_early(job: Job, outcomes: Mapping[str, StageOutcome], records: Sequence[Record], seconds: float) -> Finished:

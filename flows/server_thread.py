@@ -24,6 +24,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from faceline.folders import make_private_dirs, open_private
+
 log = logging.getLogger(__name__)
 
 MAX_SLOTS = 64
@@ -181,13 +183,15 @@ def take_slot(root: Path) -> tuple[IO[str], Path]:
 
     for index in range(MAX_SLOTS):
         folder = root / f"slot-{index}"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (folder / "lock").open("a")
+        make_private_dirs(folder)
+        lock = open(folder / "lock", "a", opener=open_private)  # noqa: SIM115 (held by the caller)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.close()
             continue
+        # It names people's footage. SQLite's journals take the mode of the database, and that the mode it had.
+        os.close(open_private(str(folder / "prefect.db"), os.O_WRONLY | os.O_CREAT))
         return lock, folder
     raise OSError(f"all {MAX_SLOTS} slots below {root} are in use")
 

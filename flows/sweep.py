@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from faceline.errors import UsageError
+from faceline.names import printable
 from faceline.stages import STAGES
 from faceline.store import Store
 from flows import console
@@ -74,7 +75,7 @@ def sweep(arguments: Sequence[str]) -> int:
     rows.sort(key=lambda row: -row.objective)
     table = write_leaderboard(rows, output)
     print_leaderboard(rows)
-    console.say(f"{trials} trials, {time.perf_counter() - began_s:.1f} s; table: {table}")
+    console.say(f"{trials} trials, {time.perf_counter() - began_s:.1f} s; table: {printable(str(table))}")
     return 0
 
 

@@ -230,11 +230,11 @@ class MtcnnDetector:
         return batch.sub_(127.5).mul_(0.0078125)
 
     def _in_chunks(
-        self, net: torch.nn.Module, crops: list[np.ndarray], widths: Iterable[int], size: int
+        self, net: torch.nn.Module, crops: _Crops, widths: Iterable[int], size: int
     ) -> tuple[np.ndarray, ...]:
         outputs: list[list[np.ndarray]] = [[np.zeros((0, width), np.float32)] for width in widths]
         for start in range(0, len(crops), size):
-            chunk = crops[start : start + size]
+            chunk = crops.chunk(start, size)
             padded = chunk + [np.zeros_like(chunk[0])] * (size - len(chunk))
             for output, values in zip(outputs, net(self._tensor(padded)), strict=True):
                 output.append(values[: len(chunk)].cpu().numpy())
@@ -308,16 +308,28 @@ def _squared(boxes: np.ndarray) -> np.ndarray:
     return np.concatenate([low, low + longer], axis=1)
 
 
+class _Crops:
+    """Parts of frames, each cut out when it is its turn: a picture can be made that is one candidate beside another."""
+
+    def __init__(self, parts: Sequence[np.ndarray], side_px: int) -> None:
+        self._parts, self._side_px = parts, side_px
+
+    def __len__(self) -> int:
+        return len(self._parts)
+
+    def chunk(self, start: int, size: int) -> list[np.ndarray]:
+        """The next ``size`` of them, fewer at the end: uint8 ``[side, side, 3]``."""
+        return [_resized(part, (self._side_px, self._side_px)) for part in self._parts[start : start + size]]
+
+
 def _crops(
     frames: Sequence[np.ndarray], boxes: np.ndarray, owners: np.ndarray, side_px: int
-) -> tuple[list[np.ndarray], np.ndarray]:
+) -> tuple[_Crops, np.ndarray]:
     """The part of each box that lies inside its frame, scaled to a square; and which boxes have such a part."""
     height, width = frames[0].shape[:2]
     corners = np.trunc(boxes).astype(np.int64)
     x1, y1 = np.maximum(corners[:, 0], 1) - 1, np.maximum(corners[:, 1], 1) - 1
     x2, y2 = np.minimum(corners[:, 2], width), np.minimum(corners[:, 3], height)
     inside = (x2 > x1) & (y2 > y1)
-    crops = [
-        _resized(frames[owners[i]][y1[i] : y2[i], x1[i] : x2[i]], (side_px, side_px)) for i in np.flatnonzero(inside)
-    ]
-    return crops, inside
+    parts = [frames[owners[i]][y1[i] : y2[i], x1[i] : x2[i]] for i in np.flatnonzero(inside)]
+    return _Crops(parts, side_px), inside

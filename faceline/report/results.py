@@ -184,7 +184,7 @@ def _footage(inputs: Inputs, run: Mapping[str, Any]) -> dict[str, Any]:
 def _is_results(folder: Path) -> bool:
     try:
         run = json.loads((folder / _RUN).read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(run, dict) and "faceline" in run and "outputs" in run
 

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import hashlib
 import logging
 import os
 import shutil
@@ -18,6 +19,8 @@ from faceline.folders import make_private_dirs
 _log = logging.getLogger(__name__)
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_MOST_NAME_BYTES = 200
+"""Of a folder's name: file systems allow 255, and the folder being built has more around it."""
 
 
 @contextlib.contextmanager
@@ -119,7 +122,10 @@ def _sweep(folder: Path) -> None:
 
 
 def _prefix(folder: Path, what: str) -> str:
-    return f".{folder.name}.{what}-"
+    name = folder.name
+    if len(os.fsencode(name)) > _MOST_NAME_BYTES:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return f".{name}.{what}-"
 
 
 def _glob(text: str) -> str:

@@ -42,7 +42,7 @@ _SIGNIFICANT = ("p_value", "expected_false")
 _OF_EVENT = ("expected_false", "flags", "explained")
 """What a face's row repeats of the event that it belongs to."""
 
-_FORMULA = "^[=+\\-@\t\r\n]"
+_FORMULA = "^[=+\\-@\t\r\n＝＋－＠]"
 
 
 def person_columns(findings: Findings) -> tuple[str, ...]:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from faceline.between import find_between
-from faceline.detection import DETECT, FACES_SCHEMA, DetectParams
+from faceline.detection import DETECT, FACES_SCHEMA, LEFT_OUT_SCHEMA, DetectParams
 from faceline.errors import FootageChangedError
-from faceline.faces import NOBODY, Detections, joined, without_duplicates
+from faceline.faces import NOBODY, Detections, joined, most_confident, without_duplicates
 from faceline.keyframes import fine_frames, key_frames, spaced
 from faceline.sampling import SAMPLE, SampleParams
 from faceline.searching import search
@@ -269,7 +269,7 @@ def with_squares(*corners, size=(240, 320)):
     return picture
 
 
-def detect(path, monkeypatch=None, detector=None, batch_size=32, models=None, **params):
+def detected(path, monkeypatch=None, detector=None, batch_size=32, models=None, **params):
     if detector is not None:
         monkeypatch.setattr("faceline.detection._detector", lambda *_: detector)
     footage = open_footage(path)
@@ -277,7 +277,12 @@ def detect(path, monkeypatch=None, detector=None, batch_size=32, models=None, **
     frames = collect(SAMPLE.compute(SampleParams(fps=10), MemoryInputs(footage=footage, segment=segment), Runtime()))
     inputs = MemoryInputs({("sample", "frames"): frames["frames"]}, footage, segment, models or {})
     runtime = Runtime(batch_size=batch_size, threads=1)
-    return frames["frames"], collect(DETECT.compute(DetectParams(**params), inputs, runtime))["faces"]
+    return frames["frames"], collect(DETECT.compute(DetectParams(**params), inputs, runtime))
+
+
+def detect(path, monkeypatch=None, detector=None, **how):
+    frames, payloads = detected(path, monkeypatch, detector, **how)
+    return frames, payloads["faces"]
 
 
 @pytest.fixture(scope="module")
@@ -506,3 +511,57 @@ def test_a_face_is_found_and_followed_through_made_footage(tmp_path, clip_writer
     assert 200 < np.mean(list(at_rest)) < 250
     eye_left, eye_right = rows[0]["points_px"][0:2], rows[0]["points_px"][2:4]
     assert eye_left[0] < eye_right[0]
+
+
+# --- more faces than a frame may have ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def five_squares(tmp_path_factory, clip_writer):
+    """Five still squares for 3 s; two of them from 1.2 s to 2.2 s only."""
+    pictures = (
+        with_squares(*[(10 + 60 * n, 60) for n in range(5) if n not in (1, 3) or 30 <= i < 55]) for i in range(75)
+    )
+    return clip_writer(tmp_path_factory.mktemp("five") / "five.mp4", pictures)
+
+
+@pytest.mark.parametrize("interval_s", [0, 1.0])
+def test_the_most_probable_faces_stay_and_the_others_are_counted(five_squares, monkeypatch, interval_s):
+    class Unequal(BrightSquares):
+        def found(self, frames_rgb):
+            # The further to the right, the surer.
+            return [
+                Detections(f.boxes_px, 0.9 + f.boxes_px[:, 0] / 5000, f.points_px) for f in super().found(frames_rgb)
+            ]
+
+    frames, payloads = detected(five_squares, monkeypatch, Unequal(), max_faces=2, interval_s=interval_s)
+    table, left_out = payloads["faces"], payloads["left_out"]
+    assert left_out.schema == LEFT_OUT_SCHEMA
+    by_frame: dict[int, list[float]] = {}
+    for row in table.to_pylist():
+        by_frame.setdefault(row["frame"], []).append(row["x_px"])
+    assert set(by_frame) == set(frames["frame"].to_pylist())
+    assert max(len(across) for across in by_frame.values()) == 2
+    np.testing.assert_allclose(by_frame[0], [130, 250], atol=4)
+    rows = left_out.to_pylist()
+    assert [row["frame"] for row in rows] == sorted({row["frame"] for row in rows})
+    counts = {row["frame"]: row["faces"] for row in rows}
+    assert counts[0] == 1
+    if interval_s == 0:
+        crowded = {frame for frame in by_frame if 30 <= frame < 55}
+        assert counts == {frame: 3 if frame in crowded else 1 for frame in by_frame}
+
+
+def test_fewer_faces_than_that_are_not_touched(five_squares, monkeypatch):
+    # The encoder leaves bright specks between the squares here and there.
+    _, payloads = detected(five_squares, monkeypatch, BrightSquares(), max_faces=9)
+    _, usual = detected(five_squares, monkeypatch, BrightSquares())
+    assert payloads["faces"].equals(usual["faces"])
+    assert payloads["left_out"].num_rows == usual["left_out"].num_rows == 0
+
+
+def test_of_equally_probable_faces_the_first_stay():
+    five = joined(*(faces((60.0 * n, 0, 40, 40), confidence=0.9) for n in range(5)))
+    kept, left_out = most_confident(five, 3)
+    assert (kept.boxes_px[:, 0].tolist(), left_out) == ([0, 60, 120], 2)
+    assert most_confident(five, 5) == (five, 0)

@@ -26,7 +26,7 @@ import pytest
 from faceline.artifacts import MANIFEST, ArtifactRef, Manifest
 from faceline.drafts import Owner, draft_name, parse_draft_name
 from faceline.errors import ArtifactError
-from faceline.keys import KeyParts, canonical_json
+from faceline.keys import KeyParts, canonical_json, digest_of
 from faceline.latest import Place, latest_artifacts, recall, remember
 from faceline.stage import Payload
 from faceline.store import Store
@@ -330,6 +330,32 @@ DEEP_FAULTS: dict[str, tuple[Fault, str]] = {
     "flipped bit in an array": (lambda f: _flip(f / "points.npy"), r"points\.npy has SHA-256"),
     "flipped bit in a file": (lambda f: _flip(f / "pages" / "plots" / "a.png"), r"a\.png has SHA-256"),
 }
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda body: body.pop("key"), "not whole: 'key'"),
+        (lambda body: body.pop("digest"), "not whole: 'digest'"),
+        (lambda body: body["payloads"]["faces"].update(sha256={"a": 1}), "a digest is no text"),
+        (lambda body: body["payloads"]["faces"].update(size=-1), "a size no number"),
+        (lambda body: body["payloads"]["faces"].update(size=True), "a size no number"),
+        (lambda body: body["payloads"]["faces"].update(rows="many"), "a number of rows no number"),
+        (lambda body: body["payloads"]["pages"]["files"]["report.html"].update(size="1"), "a size no number"),
+        (lambda body: body["payloads"]["faces"].update(path="../../x"), "no safe relative file name"),
+    ],
+)
+def test_a_forged_manifest_whose_check_fits_is_damaged(local: Store, spoil: Callable[[Any], Any], said: str) -> None:
+    ref = _commit(local)
+    path = _folder(local, ref) / MANIFEST
+    body = json.loads(path.read_text())
+    del body["check"]
+    spoil(body)
+    path.write_text(json.dumps({**body, "check": digest_of(body)}))
+    for deep in (False, True):
+        finding = local.inspect("detect", ref.key, deep=deep)
+        assert finding.state == "damaged"
+        assert said in finding.problems[0]
 
 
 @pytest.mark.parametrize("fault", SHALLOW_FAULTS)

@@ -344,6 +344,33 @@ def test_recordings_glued_together_end_where_the_clock_is_reset(clips, tmp_path)
     assert footage.end_s - footage.start_s == Fraction(74, 25)
 
 
+def test_pictures_that_come_out_of_order_are_damage_and_time_never_runs_back(clips, monkeypatch):
+    """Stamps that contradict the order of decoding, as damage to a transport stream's headers makes them."""
+    footage = open_footage(clips("plain.ts"))
+    place = reading.Decoding._place
+
+    def misplaced(decoding, image):
+        found = place(decoding, image)
+        return (found[0], found[1] - 20_000) if found is not None and found[0] == 30 else found
+
+    monkeypatch.setattr(reading.Decoding, "_place", misplaced)
+    reader = read_frames(footage)
+    frames = list(reader)
+    assert [frame.index for frame in frames] == [*range(30), *range(31, 50)]
+    assert [frame.time_s for frame in frames] == sorted(frame.time_s for frame in frames)
+    assert reader.damage is not None
+    assert "out of order" in reader.damage.reason
+
+
+def test_streams_that_appear_on_the_way_end_nothing(clips, monkeypatch):
+    class Container:
+        def demux(self, *streams):
+            yield from (1, 2)
+            raise IndexError("list index out of range")
+
+    assert list(containers.demuxed(Container())) == [1, 2]
+
+
 # --- errors ----------------------------------------------------------------------------------------------------------
 
 

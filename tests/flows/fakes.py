@@ -17,6 +17,7 @@ import pyarrow as pa
 from faceline.errors import FootageError
 from faceline.stage import Chunk, Inputs, Payload, Runtime, Stage
 from faceline.timeline import Segment, cut_into_segments
+from faceline.video import results_name
 
 OUT = Payload("out", "parquet", "what the stage was given")
 SCHEMA = pa.schema([("stage", pa.string()), ("seen", pa.string())])
@@ -33,7 +34,7 @@ class FakeFootage:
 
     @property
     def name(self) -> str:
-        return self.path.stem
+        return results_name(self.path)
 
     @property
     def start_s(self) -> Fraction:
@@ -50,7 +51,7 @@ class FakeFootage:
         pass
 
 
-def open_fake(path: str | Path) -> FakeFootage:
+def open_fake(path: str | Path, limits: object = None) -> FakeFootage:
     """Open a fake footage; one that begins with ``broken`` cannot be read as video, ``12 fps`` has that frame rate."""
     path = Path(path)
     if not path.is_file():

@@ -108,6 +108,46 @@ def test_composing_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert logging.getLogger().handlers == handlers
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "a: &a [x,x,x,x]\nb: &b [*a,*a,*a,*a]\n"
+            + "".join(f"{chr(c)}: &{chr(c)} [{','.join([f'*{chr(c - 1)}'] * 9)}]\n" for c in range(ord("c"), ord("m"))),
+            "too many values, or nested too deeply",
+        ),
+        ("a: &a {b: *a}\n", "too many values, or nested too deeply"),
+        ("[" * 5000, "is no YAML"),
+        ("sample: {fps: 2001-99-99}\n", "is no YAML: month must be in 1..12"),
+        ("x" * 300_000, "has more than 262144 bytes"),
+        ("sample: !!python/object/apply:os.system ['true']\n", "could not determine a constructor"),
+    ],
+)
+def test_a_hostile_file_ends_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text(text)
+    with pytest.raises(UsageError, match=re.escape(said)) as caught:
+        load_config([f"config={own}"], STAGES)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("anomaly.window_s=range(1,100000000)", "a range of more than 100000 values"),
+        ("anomaly=range(0,1,0.0000000001)", "a range of more than 100000 values"),
+        ("anomaly.window_s=" + "[" * 5000, "cannot read 'anomaly.window_s=[[["),
+        ("anomaly.window_s=" + "1" * 30_000, "too long for an option"),
+        ("x" * 5000, "is no option=value"),
+    ],
+)
+def test_hostile_arguments_end_in_one_line(argument: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_config([argument], STAGES)
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < 6000
+
+
 def test_a_group_choice_and_a_value_reach_the_parameters() -> None:
     config = load_config(
         ["embedder=dlib", "report.top_events=20", "runtime.threads=3", "gridsearch.select=best"], STAGES

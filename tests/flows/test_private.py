@@ -46,3 +46,22 @@ def test_a_table_that_replaces_a_public_one(tmp_path: Path) -> None:
     replace_text(path, "new")
     assert path.read_text() == "new"
     assert modes(tmp_path) == {"out": 0o755, "out/archive.csv": 0o600}  # a folder that was there is its owner's choice
+
+
+def test_artifacts_drafts_locks_and_results(tmp_path: Path) -> None:
+    from benchmarks.fuzz.texts import make_store
+    from faceline.report.swap import replacing
+    from faceline.store import Store
+
+    make_store(tmp_path / "artifacts")
+    store = Store(tmp_path / "artifacts")
+    stage, key = next(store.artifacts())
+    with store.lock(stage, "0" * 64), store.draft(stage, "0" * 64, ()):
+        store.set_aside(stage, key, "a test")
+        with replacing(tmp_path / "results" / "clip"):
+            found = modes(tmp_path)
+    assert any(name.endswith(".tmp") for name in found), "the draft is there while it is written"
+    assert any(".new-" in name for name in found), "and so are the results"
+    assert any(name.endswith("damage.json") for name in found)
+    public = {name: oct(mode) for name, mode in found.items() if mode & 0o077}
+    assert public == {}

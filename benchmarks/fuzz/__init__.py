@@ -1,0 +1,1 @@
+"""Mutated files and texts through everything that reads what others wrote."""
