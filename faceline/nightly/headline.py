@@ -65,10 +65,12 @@ def _news(summary: Summary) -> str:
     since = "" if summary.since is None else f" since the run of {when_words(summary.since['began'])}"
     besides = f" ({tally.explained:,} explained by something beside expression do not count)" if tally.explained else ""
     if not (tally.new or tally.changed or tally.vanished):
+        if not summary.rows:
+            return ""
         return f"No moment is new{since}{besides}."
     new = counted(tally.new, "new moment") if tally.new else "No moment is new"
     places = len({row.file for row in summary.moments if row.counts and row.kind == "new"})
-    where = f" in {counted(places, 'footage', 'footages')}" if tally.new else ""
+    where = f" in {counted(places, 'file')}" if tally.new else ""
     others = [f"{n:,} {kind}" for kind, n in (("changed", tally.changed), ("vanished", tally.vanished)) if n]
     return f"{new}{where}{since}" + (f"; {', '.join(others)}" if others else "") + f"{besides}."
 

@@ -208,7 +208,8 @@ def _file_row(entry: Entry, reports: Mapping[str, str], before: Night | None, ta
         state=entry.state,
         reason=valid_text(entry.reason),
         advice=valid_text(advice(entry)),
-        is_news=then is None or (then.state, then.reason) != (entry.state, entry.reason),
+        # A run that was cut off may have met it, too, of which the number of tries tells.
+        is_news=entry.tries <= 1 and (then is None or (then.state, then.reason) != (entry.state, entry.reason)),
         report=reports[entry.file],
         results=valid_text(entry.results),
         sha256=entry.sha256,

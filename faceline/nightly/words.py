@@ -55,7 +55,7 @@ def listed(names: Sequence[str], most: int = 3) -> str:
 
 
 def duration_words(seconds: float | None) -> str:
-    """``2 h 05 min``, ``3 min 20 s``, ``4.2 s``; an en dash where it is not known."""
+    """``1,240 h``, ``2 h 05 min``, ``3 min 20 s``, ``4.2 s``; an en dash where it is not known."""
     if seconds is None:
         return "–"
     if seconds < 10:
@@ -66,7 +66,7 @@ def duration_words(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     minutes = round(seconds / 60)
-    return f"{minutes // 60:,} h {minutes % 60:02d} min"
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes < 6000 else f"{round(minutes / 60):,} h"
 
 
 def bytes_words(number: float | None) -> str:
