@@ -1,7 +1,8 @@
 """Which content each file of an archive holds, without reading again what has not changed.
 
 A file's digest is remembered with its size, times and inode, as version control systems do it. A file that was written
-to less than `UNSURE_S` before it was hashed is hashed again next time: clocks may be too coarse to show a later change.
+to, or whose state changed, less than `UNSURE_S` before it was hashed is hashed again next time: clocks may be too
+coarse to show a later change, and who copies a file may set its time of writing back.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ class Catalogue:
         seen = Seen(after.st_size, after.st_mtime_ns, after.st_ctime_ns, after.st_ino, digest)
         if not seen.fits(before):
             raise Unsteady("it changed while it was read")
-        if time.time() - after.st_mtime >= UNSURE_S:
+        if _settled(after, time.time()):
             with self._lock:
                 self._files[path] = seen
         else:
@@ -122,6 +123,12 @@ class Catalogue:
         self._stored = files
 
 
+def _settled(state: os.stat_result, now_s: float) -> bool:
+    # Writing sets both times, so a time of writing in the future (a camera's clock) hides nothing. One of change in the
+    # future is of a server whose clock is ahead: what is recent there cannot be told.
+    return now_s - state.st_ctime >= UNSURE_S and abs(now_s - state.st_mtime) >= UNSURE_S
+
+
 def _read(folder: Folder, name: str) -> dict[str, Seen]:
     try:
         with folder.open(name) as file:
@@ -129,7 +136,7 @@ def _read(folder: Folder, name: str) -> dict[str, Seen]:
         if body["version"] != _VERSION:
             return {}
         return {str(path): _seen(row) for path, row in body["files"].items()}
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return {}
 
 

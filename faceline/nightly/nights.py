@@ -1,26 +1,34 @@
 """The journal of each run over an archive: a file of one JSON object per line, appended to as things happen.
 
 Whatever ends a run, its journal says how far it came; a torn last line is the one that was being written. The first
-line is the beginning, the last the end; a journal without an end is of a run that was killed, or goes on.
+line is the beginning, the last the end; a journal without an end is of a run that was killed, or goes on. A damaged
+line costs what it said and no more.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
 
-from faceline.folders import FILE_MODE, make_private_dirs
+from faceline.folders import FILE_MODE, make_private_dirs, sync_dir
 from faceline.nightly.moments import Difference
 from faceline.nightly.recipe import Changes
 
+log = logging.getLogger(__name__)
+
 State = Literal["done", "unchanged", "quarantined", "failed", "left", "gone"]
 """Of a file: worked on; nothing to do; cannot be analysed; did not work this time; still being written; not there."""
+
+INTERRUPTED: Final = "interrupted"
+FAILED: Final = "failed"
+"""States of a run's end after which files may not have been looked at: it was told to stop, or could not go on."""
 
 Cause = Literal["new footage", "changed footage", "removed footage", "parameter", "code", "model", "unknown"]
 
@@ -30,11 +38,11 @@ class Entry:
     """One file of an archive and what came of it in one run.
 
     Attributes:
-        file: path below the archive's folder.
+        file: path below the archive's folder; bytes that are no text stand as lone surrogates (`os.fsdecode`).
         state: see `State`.
         sha256: of its content; empty where it could not be read.
         reason: why it is not done; where decoding had to end, for damaged footage; else empty.
-        results: its results folder, below the output folder; empty where there is none.
+        results: its results folder, relative to the output folder, in the same form; empty where there is none.
         same_as: another file with the same content, under whose name it was analysed; else empty.
         moved_from: where the same content lay before; else empty.
         persons, events: how many were found; None where nothing was.
@@ -43,6 +51,7 @@ class Entry:
         duration_s: length of the footage; None where it is not known.
         tries: how often in a row it ended like this, for ``quarantined`` and ``failed``.
         since: when the first of these was, as ISO 8601 in UTC.
+        cure: what to do about it, as the error says; else empty.
     """
 
     file: str
@@ -59,6 +68,7 @@ class Entry:
     duration_s: float | None = None
     tries: int = 0
     since: str = ""
+    cure: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,7 +104,10 @@ class Night:
             ``reason`` (why it ran: ``asked for``, ``schedule``, ``catching up``).
         entries: by file; the last one where a file was met twice.
         deltas: in order.
-        end: ``ended``, ``seconds``, ``state``, ``disk`` …; None where the run did not come to its end.
+        end: ``ended``, ``seconds``, ``state`` (`INTERRUPTED`, `FAILED`, or anything else for done), ``reason`` where it
+            failed, ``remaining`` (files that were not reached), ``disk`` (name → bytes, None where not known:
+            ``store``, ``results``, ``free``); None where the run did not come to its end.
+        damaged: whole lines that could not be read; what they said is missing.
     """
 
     name: str
@@ -102,6 +115,12 @@ class Night:
     entries: Mapping[str, Entry] = field(default_factory=dict)
     deltas: tuple[Delta, ...] = ()
     end: Mapping[str, Any] | None = None
+    damaged: int = 0
+
+    @property
+    def whole(self) -> bool:
+        """Whether the run looked at all there was, whatever came of it."""
+        return self.end is not None and self.end.get("state") not in (INTERRUPTED, FAILED)
 
 
 class Journal:
@@ -124,6 +143,7 @@ class Journal:
                 continue
             self.name = name
             self._file = os.fdopen(descriptor, "wb")
+            sync_dir(folder)
             return
         raise FileExistsError(f"10,000 journals of one second in {folder}")
 
@@ -155,10 +175,14 @@ class Journal:
 def night_names(folder: Path) -> list[str]:
     """Names of all journals, oldest first."""
     try:
-        # By time and number: "…Z" comes before "…Z-2".
-        return sorted((path.stem for path in folder.glob("*.jsonl")), key=lambda name: (name[:16], len(name), name))
+        return sorted((path.stem for path in folder.glob("*.jsonl")), key=order_of)
     except OSError:
         return []
+
+
+def order_of(name: str) -> tuple[str, int, str]:
+    """By time and number: ``…Z`` comes before ``…Z-2``."""
+    return name[:16], len(name), name
 
 
 def read_night(folder: Path, name: str) -> Night:
@@ -171,35 +195,61 @@ def read_night(folder: Path, name: str) -> Night:
     end: Mapping[str, Any] | None = None
     entries: dict[str, Entry] = {}
     deltas: list[Delta] = []
-    for kind, body in _lines(folder / f"{name}.jsonl"):
-        if kind == "begin":
-            begin = body
-        elif kind == "entry":
-            entries[body["file"]] = Entry(**body)
-        elif kind == "delta":
-            differences = tuple(Difference.from_plain(d) for d in body["differences"])
-            deltas.append(Delta(body["file"], tuple(body["causes"]), tuple(body["details"]), differences))
-        elif kind == "end":
-            end = body
-    return Night(name, begin, entries, tuple(deltas), end)
+    damaged = 0
+    for line in _lines(folder / f"{name}.jsonl"):
+        try:
+            ((kind, body),) = json.loads(line).items()
+            if kind == "entry":
+                entry = _entry(body)
+                entries[entry.file] = entry
+            elif kind == "delta":
+                deltas.append(_delta(body))
+            elif kind == "begin":
+                begin = {**body}
+            elif kind == "end":
+                end = {**body}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            # The last line without its line feed is the one that was being written.
+            damaged += line.endswith(b"\n")
+    return Night(name, begin, entries, tuple(deltas), end, damaged)
 
 
-def _lines(path: Path) -> Iterator[tuple[str, Any]]:
+def _lines(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
-        for line in file:
-            try:
-                ((kind, body),) = json.loads(line).items()
-            except (ValueError, AttributeError):
-                return
-            yield kind, body
+        yield from file
+
+
+_ENTRY_FIELDS = frozenset(part.name for part in fields(Entry))
+_STATES = frozenset(get_args(State))
+
+
+def _entry(body: Mapping[str, Any]) -> Entry:
+    # A later version may say more of a file than this one knows.
+    entry = Entry(**{name: value for name, value in body.items() if name in _ENTRY_FIELDS})
+    if not isinstance(entry.file, str) or entry.state not in _STATES:
+        raise ValueError("an entry is not whole")
+    return entry
+
+
+def _delta(body: Mapping[str, Any]) -> Delta:
+    differences = tuple(Difference.from_plain(difference) for difference in body["differences"])
+    return Delta(str(body["file"]), tuple(body["causes"]), tuple(body["details"]), differences)
 
 
 def nights_since_the_last_whole_one(folder: Path) -> tuple[Night | None, list[Night]]:
-    """The newest run that came to its end, and those after it that did not, oldest first."""
+    """The newest run that looked at all there was, and those after it that did not, oldest first.
+
+    A journal that cannot be opened, or says nothing (its run was killed before its first line), is passed over.
+    """
     cut_off: list[Night] = []
     for name in reversed(night_names(folder)):
-        night = read_night(folder, name)
-        if night.end is not None:
+        try:
+            night = read_night(folder, name)
+        except OSError as error:
+            log.warning("the journal %s cannot be read and does not count: %s", name, error)
+            continue
+        if night.whole:
             return night, cut_off[::-1]
-        cut_off.append(night)
+        if night.begin or night.entries or night.deltas:
+            cut_off.append(night)
     return None, cut_off[::-1]

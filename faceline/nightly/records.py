@@ -38,6 +38,7 @@ class Record:
         stages: seconds spent in each stage that had to run, summed over segments and trials.
         tries: analyses in a row that ended like this one.
         since: when the first of these was.
+        cure: what to do about it, as the error says; else empty.
     """
 
     sha256: str
@@ -56,6 +57,7 @@ class Record:
     stages: Mapping[str, float] = field(default_factory=dict)
     tries: int = 1
     since: str = ""
+    cure: str = ""
 
     def after(self, before: Record | None) -> Record:
         """This record, counting what came before it: tries in a row, and since when."""

@@ -86,7 +86,7 @@ def render(
     context = _Context(findings, facts, span, crops, thumbnails, plots, undrawn, drawn, top_events)
     template = _environment().get_template("report.html.j2")
     script = _resource("report.js")
-    style = _resource("report.css")
+    style = _resource("base.css") + _resource("report.css")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     html = template.render(**context.whole(), style=style, script=script, script_sha256=digest)
     # A line of blanks is what a template's tags leave behind.
