@@ -7,7 +7,6 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-
 _FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 """How text begins that some spreadsheet runs (OWASP, "CSV Injection"; the last four are the full-width forms)."""
 

@@ -13,25 +13,29 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from faceline.errors import FacelineError, UsageError
 from faceline.folders import folder_at, make_private_dirs
+from faceline.keys import digest_of
+from faceline.names import printable
 from faceline.nightly.catalogue import Catalogue
-from faceline.nightly.nights import Entry, Journal
-from faceline.nightly.recipe import Recipe
+from faceline.nightly.figures import past_figures
+from faceline.nightly.nights import Entry, Journal, night_names, nights_since_the_last_whole_one, read_night
+from faceline.nightly.recipe import Recipe, changes
 from faceline.nightly.records import Records
+from faceline.nightly.summary import summarize
+from faceline.nightly.telling import lines
+from faceline.nightly.writing import write_night
 from faceline.stages import STAGES
 from flows import console
 from flows.analyze import log_folder
 from flows.config import Config, load_config
 from flows.console import Reporter
 from flows.execution import execution
-from flows.files import csv_text, replace_text, valid_text
+from flows.files import replace_text
 from flows.job import announce_device, cores, describe_models, device_of, resolve_models
 from flows.logfile import log_path, session
 from flows.night import Night, disk_use, now
@@ -74,6 +78,12 @@ class Archive:
         return recipe_for(self.config, resolve_models(self.config, STAGES), STAGES)
 
     @cached_property
+    def conditions(self) -> str:
+        """Digest of the options that decide which footage is refused, but for what results follow from."""
+        sections = {name: self.config.options[name].model_dump(mode="json") for name in ("limits", "require")}
+        return digest_of({**sections, "time_limit_s": self.config.archive.time_limit_s})
+
+    @cached_property
     def surveyor(self) -> Surveyor:
         """Who looks at the folder."""
         store = self.config.store.root
@@ -86,6 +96,7 @@ class Archive:
             Catalogue(self.state),
             self.records,
             self.recipe.digest,
+            self.conditions,
             forced=self.config.rerun is not None,
         )
 
@@ -121,7 +132,7 @@ class Archive:
                 except filelock.Timeout:
                     raise FacelineError(
                         f"another run works on this archive{_running(who)}",
-                        where=valid_text(self.folder),
+                        where=shown(self.folder),
                         cure="wait for its end; what it finishes is not done again",
                     ) from None
             facts = {"pid": os.getpid(), "host": socket.gethostname(), "began": now()}
@@ -187,18 +198,19 @@ def begin_night(work: Archive, reporter: Reporter, reason: str) -> Night:
     Raises:
         FacelineError: nothing is there though something was: the folder may not be mounted.
     """
-    reporter.noted(f"looking at {valid_text(work.folder)}")
+    reporter.noted(f"looking at {shown(work.folder)}")
     survey = work.surveyor.survey()
     found = len(survey.contents) + len(survey.young) + len(survey.unreadable)
     if not found and work.settled:
         raise FacelineError(
             f"no footage is there, but {len(work.settled)} files were the last time",
-            where=valid_text(work.folder),
+            where=shown(work.folder),
             cure=f"see whether it is mounted; if they are meant to be gone, remove "
-            f"{valid_text(work.output / STATE_FOLDER / _SETTLED)}",
+            f"{shown(work.output / STATE_FOLDER / _SETTLED)}",
         )
     work.records.put_recipe(work.recipe)
-    night = Night(work, survey, Journal(work.journals, datetime.now(UTC)), reporter, reason)
+    before = nights_since_the_last_whole_one(work.journals)
+    night = Night(work, survey, before, Journal(work.journals, datetime.now(UTC)), reporter, reason)
     night.note_what_needs_no_work()
     counts = {verdict: len(survey.of(verdict)) for verdict in ("work", "unchanged", "quarantined")}
     words = [f"{counts['work']} to analyse", f"{counts['unchanged']} unchanged"]
@@ -210,11 +222,29 @@ def begin_night(work: Archive, reporter: Reporter, reason: str) -> Night:
 
 @contextlib.contextmanager
 def ended(work: Archive, night: Night) -> Iterator[None]:
-    """Around the work: what is gone is noted, and the journal and the tables are written."""
-    yield
-    night.note_what_is_gone()
-    night.end("done", {"disk": disk_use(work.config.store.root, work.output)})
-    write_tables(work, night.entries)
+    """Around the work: what is gone is noted, the journal ends, and the night's page and tables are written."""
+    before, cut_off = night.before
+    try:
+        yield
+        night.note_what_is_gone()
+        night.end({"disk": disk_use(work.config.store.root, work.output)})
+    except BaseException as error:
+        night.cut_short(error)
+        raise
+    changed = None
+    if before is not None and (recipe := work.records.recipe(str(before.begin.get("recipe")))) is not None:
+        changed = changes(recipe, work.recipe)
+    night.summary = summarize(
+        read_night(work.journals, night.name),
+        before,
+        cut_off,
+        work.records,
+        past=past_figures(work.journals, night.name),
+        changes=changed,
+    )
+    night.page = write_night(work.output, night.summary, work.config.archive.keep_nights)
+    for name in night_names(work.journals)[: -work.config.archive.keep_nights]:
+        (work.journals / f"{name}.jsonl").unlink(missing_ok=True)
 
 
 def crowd_of(work: Archive, night: Night) -> int:
@@ -234,25 +264,11 @@ def exit_code(entries: Sequence[Entry]) -> int:
     return 1 if aside == len(met) else SET_ASIDE
 
 
-def summary(entries: Sequence[Entry]) -> str:
+def counted(entries: Sequence[Entry]) -> str:
     """``57 done, 2 unchanged, 3 quarantined``."""
     counts: Counter[str] = Counter(entry.state for entry in entries)
     order = ("done", "unchanged", "quarantined", "failed", "left", "gone")
     return ", ".join(f"{counts[state]} {state}" for state in order if counts[state]) or "no footage"
-
-
-def write_tables(work: Archive, entries: Sequence[Entry]) -> None:
-    """What came of each file, as ``archive.csv`` and ``archive.json`` in the output folder."""
-    rows: list[dict[str, Any]] = [asdict(entry) for entry in entries]
-    columns = list(Entry.__dataclass_fields__)
-    text = csv_text(columns, [[_shown(row[name]) for name in columns] for row in rows])
-    replace_text(work.output / "archive.csv", text)
-    plain = [{name: _shown(value) for name, value in row.items()} for row in rows]
-    replace_text(work.output / "archive.json", json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
-
-
-def _shown(value: Any) -> Any:
-    return valid_text(value) if isinstance(value, str) else value
 
 
 def tell(work: Archive, night: Night) -> None:
@@ -260,16 +276,22 @@ def tell(work: Archive, night: Night) -> None:
     entries = night.entries
     rows = [
         (
-            valid_text(e.file),
+            shown(e.file),
             e.state,
             "" if e.persons is None else e.persons,
             "" if e.events is None else e.events,
-            e.reason or (f"same as {valid_text(e.same_as)}" if e.same_as else ""),
+            shown(e.reason) or (f"same as {shown(e.same_as)}" if e.same_as else ""),
         )
         for e in entries
         if e.state != "unchanged"
     ]
     if rows:
         console.table(("file", "state", "persons", "events", "reason"), rows, right=("persons", "events"))
-    console.say(f"{summary(entries)}, {night.seconds:.1f} s")
-    console.say(f"results: {valid_text(work.output)}, table: {valid_text(work.output / 'archive.csv')}")
+    for line in [] if night.summary is None else lines(night.summary):
+        console.say(line)
+    console.say(f"results: {shown(work.output)}, page: {shown(night.page or work.output)}")
+
+
+def shown(path: Path | str) -> str:
+    """A path as it may be printed."""
+    return printable(str(path))

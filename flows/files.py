@@ -10,6 +10,7 @@ from faceline.textfiles import csv_text, valid_text
 
 __all__ = ["csv_text", "replace_text", "valid_text"]
 
+
 def replace_text(path: Path, text: str) -> None:
     """Put ``text`` at ``path`` in one step, readable by its owner only; folders above are made."""
     make_private_dirs(path.parent)

@@ -13,14 +13,15 @@ from itertools import chain
 from typing import Any
 
 from prefect import flow
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.context import FlowRunContext
 from prefect.states import Completed, Failed, State
 
 from faceline.errors import FacelineError
+from faceline.nightly.telling import markdown
 from faceline.stages import STAGES
 from flows.analyze import log_folder
-from flows.archive import Archive, begin_night, crowd_of, ended, exit_code, open_archive, summary
+from flows.archive import Archive, begin_night, counted, crowd_of, ended, exit_code, open_archive
 from flows.config import load_config, load_sweep
 from flows.console import Lines, Reporter
 from flows.execution import execution
@@ -105,7 +106,14 @@ def _run_turns(night: Night, turns: Iterator[Turn], crowd: int, temporary_server
 def _ended(work: Archive, night: Night) -> State[None]:
     """The flow's last state, with the table of the files that something came of."""
     entries = night.entries
-    name = one_line(work.folder.name)
+    name, place = one_line(work.folder.name), artifact_place(work.folder.name, str(work.folder.absolute()))
+    if night.summary is not None:
+        unless_it_fails(
+            create_markdown_artifact,
+            markdown=markdown(night.summary),
+            key=f"night-{place}",
+            description=f"What the run over {name} found, what failed and why.",
+        )
     unless_it_fails(
         create_table_artifact,
         table=[
@@ -113,14 +121,14 @@ def _ended(work: Archive, night: Night) -> State[None]:
             for e in entries
             if e.state != "unchanged"
         ][:MOST_ROWS],
-        key=f"archive-{artifact_place(work.folder.name, str(work.folder.absolute()))}",
-        description=f"{name}: {summary(entries)}",
+        key=f"archive-{place}",
+        description=f"{name}: {counted(entries)}",
     )
     code = exit_code(entries)
     if code == 1:
-        return Failed(message=summary(entries))
+        return Failed(message=counted(entries))
     # Partial success has a name of its own, so that it is told apart at a glance.
-    return Completed(name="Completed" if code == 0 else "SetAside", message=summary(entries))
+    return Completed(name="Completed" if code == 0 else "SetAside", message=counted(entries))
 
 
 def _reason() -> str:

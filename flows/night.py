@@ -18,14 +18,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import faceline
 from faceline.errors import ArtifactError, FacelineError, FootageChangedError, FootageError, TimeLimitError
+from faceline.names import printable
 from faceline.nightly.moments import Moment, compare, moments_of
-from faceline.nightly.nights import Cause, Delta, Entry, Journal, causes_of
+from faceline.nightly.nights import FAILED, INTERRUPTED, Cause, Delta, Entry, Journal, causes_of
+from faceline.nightly.nights import Night as Before
 from faceline.nightly.recipe import Changes, Recipe, changes
 from faceline.nightly.records import Outcome, Record
+from faceline.nightly.summary import Summary
 from faceline.report.results import check_replaceable
 from faceline.stages import STAGES
 from flows.analyze import is_cached, run_here
@@ -59,13 +62,29 @@ class Night:
     Args:
         archive: the archive.
         survey: what was found.
+        before: the last whole run, and those that were cut off since.
         journal: where what happens is written.
         reporter: who is told.
         reason: why it runs.
+
+    Attributes:
+        name: of its journal.
+        summary, page: what is told of it, and where its page lies; None before its end.
     """
 
-    def __init__(self, archive: Any, survey: Survey, journal: Journal, reporter: Reporter, reason: str) -> None:
+    def __init__(
+        self,
+        archive: Any,
+        survey: Survey,
+        before: tuple[Before | None, list[Before]],
+        journal: Journal,
+        reporter: Reporter,
+        reason: str,
+    ) -> None:
         self._archive, self._survey, self._journal, self._reporter = archive, survey, journal, reporter
+        self.before, self.name = before, journal.name
+        self.summary: Summary | None = None
+        self.page: Path | None = None
         self._began_s = time.perf_counter()
         self._lock = threading.Lock()
         self._entries: dict[str, Entry] = {}
@@ -109,7 +128,7 @@ class Night:
             self._is_here(content)
         for name, reason in self._survey.unreadable.items():
             self._enter(Entry(name, "failed", reason=reason, tries=1, since=now()))
-            self._reporter.warned(f"{valid_text(name)}: {reason}")
+            self._reporter.warned(f"{printable(name)}: {reason}")
         for verdict in ("unchanged", "quarantined"):
             for content in self._survey.of(verdict):
                 self._note_known(content)
@@ -118,7 +137,7 @@ class Night:
         record = content.record
         assert record is not None
         if record.state == "quarantined":
-            self._reporter.warned(f"{valid_text(content.files[0])} stays in quarantine: {record.reason}")
+            self._reporter.warned(f"{printable(content.files[0])} stays in quarantine: {record.reason}")
         self._note(content, record, "unchanged" if record.state == "done" else "quarantined")
 
     def _is_here(self, content: Content) -> None:
@@ -136,7 +155,7 @@ class Night:
         found, still = self._archive.surveyor.second_look(self._survey.young, known)
         for name in still:
             self._enter(Entry(name, "left", reason="still being written; left for the next run"))
-            self._reporter.noted(f"{valid_text(name)} is still being written, and left for the next run")
+            self._reporter.noted(f"{printable(name)} is still being written, and left for the next run")
         for name, reason in found.unreadable.items():
             self._enter(Entry(name, "failed", reason=reason, tries=1, since=now()))
         for content in found.contents:
@@ -179,7 +198,7 @@ class Night:
             job = turn.job or self._prepared(turn.content, began_s, crowd)
             if job is None or (turn.job is None and self._if_cached(turn.content, job, began_s)):
                 return
-            told = self._reporter if crowd == 1 else Labelled(self._reporter, valid_text(turn.content.files[0]))
+            told = self._reporter if crowd == 1 else Labelled(self._reporter, printable(turn.content.files[0]))
             try:
                 finished = run_job(job, told, began_s, stopping)
             except Exception as error:
@@ -257,9 +276,9 @@ class Night:
     def _note_error(self, content: Content, error: Exception, began_s: float, job: Job | None) -> None:
         name = content.files[0]
         if isinstance(error, FootageChangedError):
-            log.info("%s left: %s", valid_text(name), error)
+            log.info("%s left: %s", printable(name), error)
             reason = f"{error.what}; left for the next run"
-            self._reporter.noted(f"{valid_text(name)}: {reason}")
+            self._reporter.noted(f"{printable(name)}: {reason}")
             for file in content.files:
                 self._here.pop(file, None)
                 self._enter(Entry(file, "left", reason=reason, seconds=round(time.perf_counter() - began_s, 3)))
@@ -267,11 +286,12 @@ class Night:
         what = error.what if isinstance(error, FacelineError) else f"unexpected {type(error).__name__}: {error}"
         reason = " ".join(what.split())
         state: Outcome = "quarantined" if isinstance(error, QUARANTINED) else "failed"
-        log.info("%s %s: %s", valid_text(name), state, error, exc_info=not isinstance(error, FacelineError))
-        self._reporter.warned(f"{valid_text(name)} is set aside: {reason}")
+        log.info("%s %s: %s", printable(name), state, error, exc_info=not isinstance(error, FacelineError))
+        self._reporter.warned(f"{printable(name)} is set aside: {reason}")
         record = Record(
             sha256=content.sha256,
             state=state,
+            conditions=self._archive.conditions,
             recipe=self._archive.recipe.digest,
             at=now(),
             file=name,
@@ -382,12 +402,21 @@ class Night:
                 if differences:
                     self._journal.delta(Delta(name, ("removed footage",), (), tuple(differences)))
 
-    def end(self, state: Literal["done", "interrupted"], facts: dict[str, Any]) -> None:
+    def cut_short(self, error: BaseException) -> None:
+        """Write the end of a journal whose run did not come to its own; what the last whole run found stays settled."""
+        failed = isinstance(error, Exception)
+        reason = " ".join(str(error).split()) if failed else "interrupted"
+        state = FAILED if failed else INTERRUPTED
+        remaining = max(0, len(self._survey.contents) - len({entry.sha256 for entry in self.entries}))
+        facts = {"state": state, "reason": reason, "remaining": remaining}
+        self._journal.end({"ended": now(), "seconds": round(self.seconds, 2), **facts})
+
+    def end(self, facts: dict[str, Any]) -> None:
         """Write the end of the journal; what is settled is what a whole run saw."""
         kept = {e.file: e.sha256 for e in self.entries if e.state in ("done", "unchanged", "quarantined", "failed")}
         kept |= {e.file: s for e in self.entries if e.state == "left" and (s := self._archive.settled.get(e.file))}
         self._archive.settle({name: sha256 for name, sha256 in kept.items() if sha256})
-        self._journal.end({"ended": now(), "seconds": round(self.seconds, 2), "state": state, **facts})
+        self._journal.end({"ended": now(), "seconds": round(self.seconds, 2), "state": "done", **facts})
 
 
 def now() -> str:
@@ -395,16 +424,28 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def disk_use(store: str, output: Path) -> dict[str, int]:
-    """Free and total bytes of the file systems of the results and of a local store."""
-    found: dict[str, int] = {}
-    for name, place in (("results", str(output)), ("store", store)):
-        if "://" in place:
-            continue
-        with contextlib.suppress(OSError):
-            usage = shutil.disk_usage(next(p for p in (Path(place), *Path(place).absolute().parents) if p.exists()))
-            found |= {f"{name}_free": usage.free, f"{name}_total": usage.total}
-    return found
+def disk_use(store: str, output: Path) -> dict[str, int | None]:
+    """Bytes that the store and the results take, and that are free where the results lie; None where not known."""
+    free: int | None = None
+    with contextlib.suppress(OSError):
+        free = shutil.disk_usage(output).free
+    return {"store": None if "://" in store else tree_bytes(Path(store)), "results": tree_bytes(output), "free": free}
+
+
+def tree_bytes(folder: Path) -> int:
+    """Bytes of all files below a folder, those with several names counted once; what vanishes meanwhile counts 0."""
+    total = 0
+    seen: set[tuple[int, int]] = set()
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                state = os.lstat(os.path.join(place, name))  # noqa: PTH118 (hundreds of thousands of files)
+                if state.st_nlink > 1 and (state.st_dev, state.st_ino) in seen:
+                    continue
+                if state.st_nlink > 1:
+                    seen.add((state.st_dev, state.st_ino))
+                total += state.st_size
+    return total
 
 
 def _footage_facts(footage: Any) -> dict[str, Any]:

@@ -78,6 +78,7 @@ class Surveyor:
         catalogue: digests of the files.
         records: what came of contents before.
         recipe: digest of the recipe at hand.
+        conditions: digest of the options that decide what footage is refused.
         forced: whether contents are worked on though nothing changed.
     """
 
@@ -88,6 +89,7 @@ class Surveyor:
     catalogue: Catalogue
     records: Records
     recipe: str
+    conditions: str = ""
     forced: bool = False
     _wanted: dict[str, str] = field(default_factory=dict)
 
@@ -206,6 +208,8 @@ class Surveyor:
         if record.state == "failed":
             return "work", f"failed before: {record.reason}"
         if record.state == "quarantined":
+            if record.conditions != self.conditions:
+                return "work", "quarantined under other limits"
             return ("work", "quarantined, tried again") if self.options.retry else ("quarantined", record.reason)
         if record.results != wanted:
             return "work", "moved or renamed"

@@ -36,6 +36,7 @@ class Record:
         moments: all events.
         seconds: wall time.
         stages: seconds spent in each stage that had to run, summed over segments and trials.
+        conditions: digest of the other options that it was refused under, for ``quarantined``.
         tries: analyses in a row that ended like this one.
         since: when the first of these was.
         cure: what to do about it, as the error says; else empty.
@@ -55,6 +56,7 @@ class Record:
     moments: tuple[Moment, ...] = ()
     seconds: float = 0.0
     stages: Mapping[str, float] = field(default_factory=dict)
+    conditions: str = ""
     tries: int = 1
     since: str = ""
     cure: str = ""

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from faceline.stages import STAGES
-from tests.flows.fakes import Calls, fake_finish, fake_stages, open_fake
+from tests.flows.fakes import Calls, fake_finish, fake_span, fake_stages, open_fake
 
 # Before Prefect is imported: no telemetry, and nothing written to the home of whoever runs the tests.
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -70,6 +70,7 @@ class Line:
             "gridsearch=small",
             "runner=threads",
             "runner.retry_delay_s=0",
+            "archive.quiet_s=0",
             *overrides,
         ]
 
@@ -78,17 +79,19 @@ class Line:
 def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Line:
     """Fake stages in place of the real ones; no Prefect server is there."""
     import faceline.video
-    from flows import analyze, archive, models, plan, show, sweep, verify
+    from flows import analyze, archive, archive_plan, models, night, plan, show, sweep, verify
 
     calls = Calls()
     stages = fake_stages(STAGES, calls)
-    for module in (analyze, archive, models, plan, show, sweep, verify):
+    for module in (analyze, archive, archive_plan, models, night, plan, show, sweep, verify):
         monkeypatch.setattr(module, "STAGES", stages)
     monkeypatch.setattr(sweep, "SWEPT", stages[:-1])
     monkeypatch.setattr(faceline.video, "open_footage", open_fake)
     monkeypatch.setattr(analyze, "finish", fake_finish)
     # A stand-in has no code of its own.
-    monkeypatch.setattr("tasks.runner.code_digests", lambda stage: {stage.name: calls.code.get(stage.name, "as it is")})
+    for where in ("tasks.runner", "faceline.nightly.recipe"):
+        monkeypatch.setattr(f"{where}.code_digests", lambda stage: {stage.name: calls.code.get(stage.name, "as it is")})
+    monkeypatch.setattr(archive_plan, "stated_span", fake_span)
     made = Line(tmp_path, calls)
 
     @contextlib.contextmanager

@@ -44,6 +44,10 @@ class FakeFootage:
     def duration_s(self) -> float:
         return self.length_s
 
+    @property
+    def end_s(self) -> Fraction:
+        return Fraction(self.length_s)
+
     def segments(self, segment_s: float) -> list[Segment]:
         return cut_into_segments(Fraction(0), Fraction(self.length_s), Fraction(segment_s))
 
@@ -61,6 +65,12 @@ def open_fake(path: str | Path, limits: object = None) -> FakeFootage:
         raise FootageError("is no video", where=str(path))
     native_fps = 12.0 if content.startswith(b"12 fps") else 30.0
     return FakeFootage(path, hashlib.sha256(content).hexdigest(), native_fps=native_fps)
+
+
+def fake_span(path: Path) -> tuple[Fraction, Fraction]:
+    """Start and end of a fake footage."""
+    footage = open_fake(path)
+    return footage.start_s, footage.start_s + Fraction(footage.length_s)
 
 
 class Calls:

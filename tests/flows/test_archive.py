@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import csv
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from faceline.errors import UsageError
+from faceline.nightly.nights import Entry, State
 from flows import archive as module
-from flows.archive import Archive, Entry, open_archive
+from flows.archive import open_archive
 from flows.config import load_config
 from flows.discovery import find_footage, results_folders
 from flows.files import csv_text, replace_text, valid_text
@@ -119,24 +121,53 @@ def test_results_folders_are_all_different_and_inside(files: list[list[str]]) ->
     ("states", "code"),
     [
         ([], 0),
-        (["done", "cached"], 0),
-        (["done", "set aside"], 3),
-        (["cached", "set aside"], 3),
-        (["set aside", "set aside"], 1),
+        (["done", "unchanged"], 0),
+        (["done", "quarantined"], 3),
+        (["unchanged", "failed", "left"], 3),
+        (["quarantined", "failed"], 1),
+        (["quarantined", "gone", "left"], 1),
+        (["left"], 0),
     ],
 )
-def test_exit_codes(states: list[str], code: int, tmp_path: Path) -> None:
-    config = load_config([], module.STAGES)
-    work = Archive(tmp_path, config, tmp_path / "results", [Entry(str(i), state) for i, state in enumerate(states)])
-    assert work.exit_code == code
-    with work.write_table().open() as file:
-        assert [row["state"] for row in csv.DictReader(file)] == states
+def test_exit_codes(states: list[State], code: int) -> None:
+    assert module.exit_code([Entry(str(i), state) for i, state in enumerate(states)]) == code
+
+
+@pytest.mark.parametrize(
+    ("options", "files"),
+    [
+        ({"exclude": ("tmp",)}, ["a.mp4", "deep/b.mp4", "deep/c.avi"]),
+        ({"exclude": ("*.avi", "tmp/*")}, ["a.mp4", "deep/b.mp4"]),
+        ({"include": ("deep/*",)}, ["deep/b.mp4", "deep/c.avi", "deep/tmp/e.mp4"]),
+        ({"include": ("[ab].mp4",), "exclude": ("deep",)}, ["a.mp4"]),
+    ],
+)
+def test_patterns_choose_files(tmp_path: Path, options: dict[str, tuple[str, ...]], files: list[str]) -> None:
+    fill(tmp_path, dict.fromkeys(["a.mp4", "deep/b.mp4", "deep/c.avi", "deep/tmp/e.mp4", "tmp/d.mp4"], MP4))
+    assert found(tmp_path, ArchiveOptions(**options)) == [
+        name for name in files if "tmp" not in name or "include" in options
+    ]
+
+
+def test_folders_that_cannot_be_read_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path, {"a.mp4": MP4, "closed/b.mp4": MP4})
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    told: list[OSError] = []
+    assert find_footage(tmp_path, ArchiveOptions(), (), told.append) == [tmp_path / "a.mp4"]
+    assert [Path(str(error.filename)).name for error in told] == ["closed"]
 
 
 def test_an_empty_archive_is_done(line: Line, capsys: pytest.CaptureFixture[str]) -> None:
     (line.folder / "archive").mkdir()
     assert module.archive(line.arguments(footage=line.folder / "archive")) == 0
-    assert "no footage" in capsys.readouterr().out
+    assert "0 to analyse" in capsys.readouterr().out
 
 
 def test_what_is_no_folder_is_wrong_use(line: Line) -> None:

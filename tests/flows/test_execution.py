@@ -133,6 +133,6 @@ def test_another_footage_is_not_mistaken_for_the_first(line: Line) -> None:
 
 
 def test_with_threads_stages_run_where_they_are_called(line: Line) -> None:
-    with execution([job_of(line)]):
+    with execution(job_of(line)):
         assert performing.get() is run_stage
     assert line.calls.computed == []

@@ -201,18 +201,19 @@ def test_an_archive_sets_broken_files_aside(prefect_line: Line, capsys: pytest.C
     assert "c.mp4" in out
     assert "is no video" in out
     results = prefect_line.folder / "results"
-    table = {row["file"]: row for row in json.loads((results / "archive.json").read_text())}
+    table = {row["file"]: row for row in json.loads((results / "archive.json").read_text())["rows"]}
     assert {name: row["state"] for name, row in table.items()} == {
         "a.mp4": "done",
-        "c.mp4": "set aside",
+        "c.mp4": "quarantined",
         "d.mp4": "done",
         "deep/b.mp4": "done",
     }
     assert (results / "deep" / "b" / "run.json").is_file()
-    # The same content is analysed once: the copy only differs by its name, which the report states.
-    assert prefect_line.calls.computed.count("detect") == 2
+    # The same content is analysed once, and listed under both names.
+    assert prefect_line.calls.computed.count("detect") == prefect_line.calls.computed.count("report") == 2
+    assert table["d.mp4"]["same_as"] == "a.mp4"
     run = last_flow_run("archive")
-    assert run.state.message == "3 done, 1 set aside"
+    assert run.state.message == "3 done, 1 quarantined"
 
     # Another night with nothing new: no stage, no server.
     prefect_line.calls.names()
@@ -228,8 +229,8 @@ def test_an_archive_survives_a_stage_that_fails(prefect_line: Line) -> None:
     prefect_line.footage("archive/b", "two")
     prefect_line.calls.errors["detect"] = [ValueError("a mistake in the code")]
     assert archive(prefect_line.arguments(footage=home)) == 3
-    rows = json.loads((prefect_line.folder / "results" / "archive.json").read_text())
-    assert [row["state"] for row in rows] == ["set aside", "done"]
+    rows = json.loads((prefect_line.folder / "results" / "archive.json").read_text())["rows"]
+    assert [row["state"] for row in rows] == ["failed", "done"]
     assert rows[0]["reason"] == "unexpected ValueError: a mistake in the code"
 
 

@@ -86,8 +86,8 @@ def test_an_archive_sets_slow_footage_aside_and_goes_on(prefect_line: Line) -> N
     prefect_line.footage("archive/a", "12 fps")
     prefect_line.footage("archive/b", "fast enough")
     assert archive(prefect_line.arguments("preset=micro", footage=prefect_line.folder / "archive")) == 3
-    slow, fast = json.loads((prefect_line.folder / "results" / "archive.json").read_text())
-    assert (slow["file"], slow["state"], fast["state"]) == ("a.mp4", "set aside", "done")
+    slow, fast = json.loads((prefect_line.folder / "results" / "archive.json").read_text())["rows"]
+    assert (slow["file"], slow["state"], fast["state"]) == ("a.mp4", "quarantined", "done")
     # The reason stands alone in the table: rate, requirement and what it means.
     assert slow["reason"].startswith("12 frames per second, fewer than the 25 of require.native_fps: what lasts less")
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextvars
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
 from flows.console import Silent
-from flows.side_by_side import Labelled, Room, run_side_by_side
+from flows.side_by_side import Labelled, run_side_by_side
 
 
 class Watch:
@@ -32,22 +33,28 @@ class Watch:
 
 def test_as_many_as_there_is_room_for() -> None:
     watch = Watch()
-    run_side_by_side([1] * 12, watch.run, size=lambda item: item, room=3, stopping=threading.Event())
+    run_side_by_side([1] * 12, watch.run, room=3, stopping=threading.Event())
     assert watch.most == 3
     assert len(watch.begun) == 12
 
 
-def test_large_work_is_alone_and_is_not_overtaken_for_ever() -> None:
-    watch = Watch()
-    items = [1, 1, 3, 1, 1, 1]
-    run_side_by_side(items, watch.run, size=lambda item: item, room=3, stopping=threading.Event())
-    assert watch.most == 3
-    assert sorted(watch.begun) == sorted(items)
+def test_items_are_taken_when_there_is_room_for_them() -> None:
+    taken: list[int] = []
+    done: list[int] = []
 
+    def items() -> Iterator[int]:
+        for item in range(8):
+            taken.append(item)
+            yield item
 
-def test_what_is_larger_than_the_room_takes_all_of_it() -> None:
-    with Room(2).taken(5):
-        pass
+    def run(item: int) -> None:
+        time.sleep(0.02)
+        # At most as many have been taken as are done or under way.
+        assert len(taken) <= len(done) + 2
+        done.append(item)
+
+    run_side_by_side(items(), run, room=2, stopping=threading.Event())
+    assert sorted(done) == list(range(8))
 
 
 @pytest.mark.parametrize("room", [1, 2])
@@ -62,7 +69,7 @@ def test_an_error_stops_the_rest(room: int) -> None:
         stopping.wait(10)
 
     with pytest.raises(ZeroDivisionError):
-        run_side_by_side(range(40), run, size=lambda item: 1, room=room, stopping=stopping)
+        run_side_by_side(range(40), run, room=room, stopping=stopping)
     assert len(begun) <= room + 1
 
 
@@ -75,7 +82,7 @@ def test_each_runs_in_a_copy_of_the_context() -> None:
         name.set(str(item))
 
     name.set("outside")
-    run_side_by_side(range(6), run, size=lambda item: 1, room=2, stopping=threading.Event())
+    run_side_by_side(range(6), run, room=2, stopping=threading.Event())
     assert seen == ["outside"] * 6
     assert name.get() == "outside"
 

@@ -1,0 +1,316 @@
+"""Night after night over one archive: what is worked on, what is left alone, and what is said of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faceline.errors import FacelineError, FootageChangedError
+from faceline.nightly.nights import night_names, read_night
+from flows.archive import archive
+from flows.plan import show_plan
+from tests.flows.conftest import Line
+
+pytestmark = pytest.mark.prefect
+
+
+class Nights:
+    """An archive with fake footage, run night after night."""
+
+    def __init__(self, line: Line) -> None:
+        self.line = line
+        self.home = line.folder / "archive"
+        self.results = line.folder / "results"
+
+    def put(self, name: str, content: str) -> Path:
+        path = self.home / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+        # Long ago: what was written to a moment ago is hashed anew each time.
+        os.utime(path, (1e9, 1e9 + len(list(self.home.rglob("*")))))
+        return path
+
+    def run(self, *overrides: str) -> int:
+        self.line.calls.names()
+        return archive(self.line.arguments(*overrides, footage=self.home))
+
+    @property
+    def computed(self) -> int:
+        return self.line.calls.computed.count("sample")
+
+    @property
+    def states(self) -> dict[str, str]:
+        rows = json.loads((self.results / "archive.json").read_text())["rows"]
+        return {row["file"]: row["state"] for row in rows}
+
+    @property
+    def journal(self) -> Any:
+        folder = self.results / "_archive" / "nights"
+        return read_night(folder, night_names(folder)[-1])
+
+
+@pytest.fixture
+def nights(prefect_line: Line) -> Nights:
+    return Nights(prefect_line)
+
+
+def test_only_what_is_new_or_changed_is_worked_on(nights: Nights) -> None:
+    for name in "abcde":
+        nights.put(f"{name}.mp4", f"footage {name}")
+    nights.put("bad.mp4", "broken")
+    assert nights.run() == 3
+    assert nights.computed == 5
+    assert {delta.causes for delta in nights.journal.deltas} == {("new footage",)}
+
+    assert nights.run() == 3
+    assert nights.line.calls.computed == []
+    assert set(nights.states.values()) == {"unchanged", "quarantined"}
+    assert nights.journal.deltas == ()
+
+    nights.put("f.mp4", "footage f")
+    nights.put("deep/g.mp4", "footage g")
+    nights.put("b.mp4", "another footage b")
+    (nights.home / "c.mp4").unlink()
+    assert nights.run() == 3
+    assert nights.computed == 3
+    assert nights.states == {
+        "a.mp4": "unchanged",
+        "b.mp4": "done",
+        "bad.mp4": "quarantined",
+        "c.mp4": "gone",
+        "d.mp4": "unchanged",
+        "e.mp4": "unchanged",
+        "f.mp4": "done",
+        "deep/g.mp4": "done",
+    }
+    causes = {delta.file: delta.causes for delta in nights.journal.deltas}
+    # The stand-in finds the same event in both footages b, so that nothing of it is new.
+    assert causes == {"f.mp4": ("new footage",), "deep/g.mp4": ("new footage",), "c.mp4": ("removed footage",)}
+    assert (nights.results / "c" / "run.json").is_file(), "results are kept"
+
+
+def test_moved_footage_keeps_its_artifacts_and_what_lies_beside_its_results(nights: Nights) -> None:
+    nights.put("a.mp4", "footage a")
+    assert nights.run() == 0
+    (nights.results / "a" / "notes.txt").write_text("look at 0:12")
+    (nights.home / "deep").mkdir()
+    (nights.home / "a.mp4").rename(nights.home / "deep" / "a.mp4")
+    assert nights.run() == 0
+    assert nights.line.calls.computed == []
+    assert (nights.results / "deep" / "a" / "notes.txt").is_file()
+    assert not (nights.results / "a").exists()
+    entry = nights.journal.entries["deep/a.mp4"]
+    assert (entry.state, entry.moved_from, entry.stages_run) == ("done", "a.mp4", 0)
+    assert nights.journal.entries["a.mp4"].state == "gone"
+    assert nights.journal.deltas == ()
+
+
+def test_copies_are_analysed_once_and_listed_under_every_name(nights: Nights) -> None:
+    for name in ("z.mp4", "b/one.mp4", "b/two.mp4"):
+        nights.put(name, "the same")
+    assert nights.run() == 0
+    assert nights.computed == 1
+    entries = nights.journal.entries
+    assert {entry.same_as for entry in entries.values()} == {"", "b/one.mp4"}
+    assert {entry.results for entry in entries.values()} == {"b/one"}
+    # A copy with a name that sorts before the first moves no results.
+    nights.put("a.mp4", "the same")
+    assert nights.run() == 0
+    assert nights.line.calls.computed == []
+    assert nights.journal.entries["a.mp4"].same_as == "b/one.mp4"
+
+
+def test_quarantine_lasts_until_the_file_the_configuration_or_somebody_says_otherwise(nights: Nights) -> None:
+    opened: list[str] = []
+    path = nights.put("bad.mp4", "broken")
+    nights.put("good.mp4", "fine")
+    assert nights.run() == 3
+
+    def tries() -> int:
+        entry = nights.journal.entries["bad.mp4"]
+        opened.append(entry.since)
+        return int(entry.tries)
+
+    assert tries() == 1
+    assert nights.run() == 3 and tries() == 1
+    assert nights.run("archive.retry=true") == 3 and tries() == 2
+    assert nights.run("limits.max_hours=99") == 3 and tries() == 3
+    assert nights.run("limits.max_hours=99", "sample.fps=5") == 3 and tries() == 4
+    assert len(set(opened)) == 1, "since when it lies there does not change"
+    path.write_text("mended")
+    assert nights.run("limits.max_hours=99", "sample.fps=5") == 0
+    assert nights.states["bad.mp4"] == "done"
+
+
+def test_a_failure_is_tried_again_by_the_next_run(nights: Nights) -> None:
+    nights.put("a.mp4", "footage a")
+    nights.put("b.mp4", "footage b")
+    nights.line.calls.errors["cluster"] = [ValueError("a mistake")]
+    assert nights.run() == 3
+    assert sorted(nights.states.values()) == ["done", "failed"]
+    assert nights.run() == 0
+    assert sorted(nights.states.values()) == ["done", "unchanged"]
+
+
+def test_what_made_events_change_is_told(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.flows import fakes
+
+    nights.put("a.mp4", "footage a")
+    assert nights.run() == 0
+    real = fakes.fake_finish
+
+    def finish(*arguments: Any) -> Any:
+        finished = real(*arguments)
+        for event in finished.events:
+            event["score"] = 7.0
+        return finished
+
+    for module in ("flows.flow", "flows.analyze"):
+        monkeypatch.setattr(f"{module}.finish", finish)
+    assert nights.run("sample.fps=5") == 0
+    (delta,) = nights.journal.deltas
+    assert delta.causes == ("parameter",)
+    assert "sample: params.fps 10 → 5" in delta.details
+    assert [difference.kind for difference in delta.differences] == ["changed"]
+    nights.line.calls.code["detect"] = "written anew"
+    for module in ("flows.flow", "flows.analyze"):
+        monkeypatch.setattr(f"{module}.finish", real)
+    assert nights.run("sample.fps=5") == 0
+    (delta,) = nights.journal.deltas
+    assert delta.causes == ("code",)
+
+
+def test_two_runs_never_work_on_one_archive(nights: Nights) -> None:
+    nights.put("a.mp4", "footage a")
+    nights.line.calls.pause_s = 0.2
+    codes: list[int] = []
+    first = threading.Thread(target=lambda: codes.append(nights.run()))
+    first.start()
+    running = nights.results / "_archive" / "running.json"
+    while not running.exists():
+        time.sleep(0.01)
+    with pytest.raises(FacelineError, match=r"another run works on this archive \(process \d+ on .*, since .*\)"):
+        archive(nights.line.arguments(footage=nights.home))
+    # Not into another output folder either.
+    with pytest.raises(FacelineError, match="another run works on this archive"):
+        archive([*nights.line.arguments(footage=nights.home), f"output={nights.line.folder / 'other'}"][3:] + [
+            f"footage={nights.home}", f"store.root={nights.line.folder / 'artifacts'}"
+        ])  # fmt: skip
+    first.join()
+    assert codes == [0]
+    assert not running.exists()
+
+
+def test_a_file_that_is_still_being_written_is_left_for_the_next_run(nights: Nights) -> None:
+    nights.put("a.mp4", "footage a")
+    growing = nights.put("growing.mp4", "begun")
+    settled = nights.put("settled.mp4", "just copied")
+    os.utime(settled)
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.wait(0.05):
+            os.utime(growing)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert nights.run("archive.quiet_s=0.5") == 0
+    finally:
+        stop.set()
+        writer.join()
+    assert nights.states == {"a.mp4": "done", "growing.mp4": "left", "settled.mp4": "done"}
+    os.utime(growing, (1e9, 1e9))
+    assert nights.run("archive.quiet_s=0.5") == 0
+    assert nights.states["growing.mp4"] == "done"
+
+
+def test_footage_that_changes_meanwhile_is_left_for_the_next_run(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nights.put("a.mp4", "footage a")
+    nights.line.calls.errors["detect"] = [FootageChangedError("the footage changed while it was read")]
+    assert nights.run() == 0
+    assert nights.states == {"a.mp4": "left"}
+    assert nights.run() == 0
+    assert nights.states == {"a.mp4": "done"}
+
+
+def test_footage_that_takes_too_long_is_quarantined(nights: Nights) -> None:
+    nights.put("a.mp4", "footage a")
+    nights.line.calls.pause_s = 0.2
+    assert nights.run("archive.time_limit_s=0.3") == 1
+    assert "took longer than 0.3 s" in nights.journal.entries["a.mp4"].reason
+    nights.line.calls.pause_s = 0.0
+    assert nights.run("archive.time_limit_s=0.3") == 1, "neither the file nor the limit changed"
+    assert nights.run("archive.time_limit_s=60") == 0
+
+
+def test_an_archive_that_is_not_mounted_loses_nothing(nights: Nights) -> None:
+    nights.put("a.mp4", "footage a")
+    assert nights.run() == 0
+    nights.home.rename(nights.line.folder / "away")
+    nights.home.mkdir()
+    with pytest.raises(FacelineError, match="no footage is there, but 1 files were the last time.*mounted"):
+        nights.run()
+    nights.home.rmdir()
+    (nights.line.folder / "away").rename(nights.home)
+    assert nights.run() == 0
+    assert nights.states == {"a.mp4": "unchanged"}
+
+
+def test_a_run_that_is_cut_off_says_so_and_the_next_one_goes_on(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nights.put("a.mp4", "footage a")
+    nights.put("b.mp4", "footage b")
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.night.Night.note_what_is_gone", lambda night: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            nights.run()
+    assert nights.journal.end["state"] == "interrupted"
+    assert nights.run() == 0
+    assert nights.line.calls.computed == []
+    assert nights.journal.deltas == ()
+    summary = json.loads((nights.results / "archive.json").read_text())
+    assert summary["tally"]["new"] == 2, "events of the run that was cut off count in"
+
+
+def test_removed_results_are_made_anew_without_computing(nights: Nights) -> None:
+    nights.put("a.mp4", "footage a")
+    assert nights.run() == 0
+    run = nights.results / "a" / "run.json"
+    digest = hashlib.sha256(run.read_bytes()).hexdigest()
+    run.write_text(run.read_text() + " ")
+    assert nights.run() == 0
+    assert nights.line.calls.computed == []
+    assert nights.states == {"a.mp4": "done"}
+    assert hashlib.sha256(run.read_bytes()).hexdigest() != digest  # It states its own time.
+    assert json.loads(run.read_text())["footage"]["path"].endswith("a.mp4")
+
+
+def test_a_plan_says_what_a_run_will_do_and_changes_nothing(nights: Nights, capsys: pytest.CaptureFixture[str]) -> None:
+    nights.put("a.mp4", "footage a")
+    nights.put("copy.mp4", "footage a")
+    nights.put("bad.mp4", "broken")
+    arguments = nights.line.arguments(footage=nights.home)
+    assert show_plan(arguments) == 0
+    out = capsys.readouterr().out
+    assert "2 contents: 2 to analyse, 0 unchanged, 1 duplicates" in out
+    assert "it cannot be opened, and will be quarantined" in out
+    assert not nights.results.exists()
+    assert nights.run() == 3
+    capsys.readouterr()
+    assert show_plan(arguments) == 0
+    assert "2 contents: 0 to analyse, 1 unchanged, 1 in quarantine, 1 duplicates" in capsys.readouterr().out
+    assert show_plan([*arguments, "sample.fps=5"]) == 0
+    out = capsys.readouterr().out
+    assert "sample · segment 0: params.fps 10 → 5" in out
+    assert "estimated: " in out
