@@ -39,7 +39,8 @@ def _run(unpacked: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_it_holds_the_packages_their_data_and_the_configuration(unpacked: Path) -> None:
     top = {path.name for path in unpacked.iterdir() if not path.name.endswith(".dist-info")}
     assert top == {"faceline", "flows", "tasks"}
-    for needed in ("flows/conf/config.yaml", "flows/conf/anomaly/iforest.yaml", "faceline/report/templates"):
+    templates = ("faceline/report/templates", "faceline/nightly/templates")
+    for needed in ("flows/conf/config.yaml", "flows/conf/anomaly/iforest.yaml", *templates):
         assert (unpacked / needed).exists(), needed
     assert list((unpacked / "faceline" / "made" / "portraits").glob("*.csv"))
 

@@ -12,7 +12,7 @@ MANY_TRIES = 3
 _KNOWN = (
     (r"no space left|disk quota", "Free disk space."),
     (r"permission denied|not permitted", "Let the account that runs faceline read it."),
-    (r"input/output error|stale file handle|transport endpoint", "Check the disk or the network drive it lies on."),
+    (r"input/output error|stale file handle|transport endpoint", "Check the disk or the network drive that holds it."),
     (r"changed while|vanished while|still being written", "It was being written to: nothing needs to be done."),
     (r"file is empty|\bmoov\b", "Copy it again from its source."),
     (r"frames per second, fewer", "Lower require.native_fps, or leave it out of this archive."),

@@ -42,7 +42,7 @@ def _cautions(night: Night, before: Night | None, cut_off: Sequence[Night]) -> I
         verb = "is" if night.damaged == 1 else "are"
         yield (
             f"{counted(night.damaged, 'line')} of this run's journal {verb} damaged: what they said is missing here."
-            " Check the disk that it lies on."
+            " Check the disk that holds it."
         )
     yield from _room(night.end or {}, (before.end or {}) if before is not None else {})
 

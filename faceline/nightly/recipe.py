@@ -121,7 +121,8 @@ def changes(old: Recipe, new: Recipe) -> Changes:
     for stages, verb in ((added, "new"), (gone, "gone")):
         trials = [name for name in stages if name.startswith("trial ")]
         if trials:
-            parameters.append(f"{len(trials)} trials are {verb} ({_some(trials)})")
+            count = "1 trial is" if len(trials) == 1 else f"{len(trials)} trials are"
+            parameters.append(f"{count} {verb} ({_some(trials)})")
         others = [name for name in stages if name not in trials]
         code += [f"stage {name} is {verb}" for name in others]
     if old.faceline != new.faceline and not code:
