@@ -296,6 +296,7 @@ class Night:
             at=now(),
             file=name,
             reason=reason,
+            cure=getattr(error, "cure", ""),
             footage={} if job is None else _footage_facts(job.footage),
             seconds=round(time.perf_counter() - began_s, 3),
         )
@@ -332,6 +333,7 @@ class Night:
             stages_run=stages_run,
             seconds=record.seconds if state not in ("unchanged",) and content.verdict == "work" else 0.0,
             duration_s=None if duration is None else float(duration),
+            cure=record.cure,
             tries=record.tries if state in ("quarantined", "failed") else 0,
             since=record.since if state in ("quarantined", "failed") else "",
         )

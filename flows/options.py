@@ -164,7 +164,7 @@ class ArchiveOptions(Options):
         default=False, description="read every file again instead of trusting sizes, times and inodes to tell a change"
     )
     keep_nights: int = Field(
-        default=400, ge=1, le=100_000, description="runs whose journals and pages are kept; older ones are removed"
+        default=60, ge=1, le=100_000, description="runs whose journals and pages are kept; older ones are removed"
     )
 
 

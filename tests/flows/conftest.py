@@ -67,10 +67,10 @@ class Line:
         return [
             *own,
             f"output={self.folder / 'results'}",
+            "archive.quiet_s=0",
             "gridsearch=small",
             "runner=threads",
             "runner.retry_delay_s=0",
-            "archive.quiet_s=0",
             *overrides,
         ]
 

@@ -56,7 +56,7 @@ def composed(*overrides: str) -> dict[str, Any]:
 
 
 def test_every_parameter_stands_in_conf_with_its_default_and_nothing_else_does() -> None:
-    expected: dict[str, Any] = {"footage": None, "output": None}
+    expected: dict[str, Any] = {"footage": None, "output": None, "rerun": None, "until": None}
     for stage in STAGES:
         expected |= dict(leaves(stage.params(), section_of(stage)))
     for section, options in SECTIONS.items():

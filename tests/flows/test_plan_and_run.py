@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from faceline.errors import UsageError
 from faceline.stages import STAGES
 from flows import analyze, plan
 from flows.config import Config, load_config
@@ -326,3 +327,40 @@ def test_a_walk_that_is_left_begins_nothing_more_and_leaves_alone_what_is_under_
     assert not thread.is_alive()
     assert 1 <= len(begun) <= 2
     assert not walk.outcomes
+
+
+# ------------------------------------------------------------------------------------------ single stages
+
+
+def test_rerun_computes_a_stage_and_what_follows_anew(line: Line) -> None:
+    run(line)
+    line.calls.names()
+    done = run(line, "rerun=cluster")
+    assert line.calls.names() == ["cluster", "trial", "gridsearch", "report"]
+    assert done["cluster"] == ("run", "forced")
+    assert {state for name, (state, _) in done.items() if name.startswith(("sample", "embed"))} == {"cached"}
+    # The same bytes again: what is stored stays as it is, and the next run has nothing to do.
+    run(line)
+    assert line.calls.names() == []
+
+
+def test_until_ends_with_a_stage(line: Line, capsys: pytest.CaptureFixture[str]) -> None:
+    from flows.results import finish
+
+    job = make(line, "until=embed")
+    assert {node.stage.name for node in job.pipeline.nodes.values()} == {"sample", "detect", "align", "embed"}
+    walk = job.walk(start_here, Quiet())
+    records = walk.run()
+    finished = finish(job, walk.outcomes, records, 1.0)
+    assert line.calls.names() == ["sample", "detect", "align", "embed"]
+    assert finished.until == "embed" and finished.found == "ended after embed"
+    assert "Ended after embed, as until=embed says; no results folder was made." in finished.summary
+    assert "embed · segment 0: 1 out, in " in finished.summary
+    assert not job.output.exists()
+    assert len(make(line, "until=report").pipeline.nodes) == len(make(line).pipeline.nodes)
+
+
+@pytest.mark.parametrize("option", ["rerun", "until"])
+def test_a_stage_that_is_none_is_refused(line: Line, option: str) -> None:
+    with pytest.raises(UsageError, match=f"{option}=clutser: must be one of sample, .*report; did you mean 'cluster'"):
+        make(line, f"{option}=clutser")

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from faceline.errors import FacelineError
+from faceline.errors import FacelineError, TimeLimitError
 from faceline.stage import Runtime
 from faceline.store import Store
 from tasks import workers as module
@@ -120,6 +120,21 @@ def test_what_progress_raises_ends_the_stage(workers: Workers, tmp_path: Path) -
     assert not list((tmp_path / "work").glob("*/manifest.json")), "nothing is kept of it"
     # The process lives on.
     assert workers.run(request(tmp_path, "nothing", 9)).state == "run"
+
+
+@pytest.mark.parametrize("do", ["endless", "deaf"])
+def test_a_stage_ends_when_its_time_is_up_whether_it_listens_or_not(
+    do: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.workers.END_S", 1.0)
+    with open_workers(1, 1) as own:
+        own.run(request(tmp_path))  # Started, and its libraries loaded.
+        began_s = time.monotonic()
+        with pytest.raises(TimeLimitError, match="the time limit passed in the middle of stage work") as caught:
+            own.run(request(tmp_path, do, until_s=began_s + 0.5))
+        assert 0.5 <= time.monotonic() - began_s < 20
+        assert not can_pass(caught.value), "trying again would take as long"
+        assert own.run(request(tmp_path, number=1)).state == "run", "there is a process for what comes next"
 
 
 def test_two_stages_at_a_time_in_one_process(workers: Workers, tmp_path: Path) -> None:

@@ -61,6 +61,9 @@ def compute(params: WorkParams, inputs: Inputs, runtime: Runtime) -> Iterator[di
             time.sleep(0.01)
             runtime.progress(i, 6000)
         raise AssertionError("nobody ended it")
+    elif params.do == "deaf":
+        time.sleep(600)
+        raise AssertionError("nobody ended it")
     elif params.do == "together":
         # Ends when so many files are there: as many stages are under way at the same time.
         (Path(params.path) / str(params.number)).touch()
