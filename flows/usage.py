@@ -22,6 +22,8 @@ the main options (all of them: `faceline config`; each is explained in conf/conf
   preset=usual|micro           options that belong together: micro is for expressions of 0.04 to 0.5 s, at the
                                footage's own frame rate; what else is said on the command line comes after it
   sample.fps=10                sampled frames per second; native: every frame
+  rerun=STAGE                  compute a stage and all that follows from it anew
+  until=STAGE                  go no further than this stage; no results folder is made
   require.native_fps=25        refuse footage of a lower frame rate            [0; preset=micro: 25]
   embedder=auto|vggface2|dlib  network that tells persons apart            [auto]
   gridsearch=default|small|wide|micro   how much is searched; space in conf/gridsearch/
@@ -75,10 +77,14 @@ results folder. Whatever was computed before and is still valid is taken from th
 faceline archive footage=DIR [output=DIR] [option=value …]
 
 Analyses every video below a folder, each into its own results folder below output (default: results/), named as in
-the archive. A file that cannot be read is set aside, listed with the reason, and does not stop the others.
+the archive. Footage is known by its content: a rerun works on what is new or changed and on nothing else, copies are
+analysed once, moved files keep what they have. A file that cannot be read is quarantined with the reason until it, or
+the configuration, changes; it does not stop the others. What the night brought is on archive.html in output.
 
   faceline archive footage=/archive output=/results sample.fps=5
-  faceline archive footage=/archive archive.extensions=[mp4,mkv] archive.sniff=false""",
+  faceline archive footage=/archive archive.extensions=[mp4,mkv] archive.sniff=false
+  faceline archive footage=/archive "archive.exclude=[tmp,*.bak.mp4]" archive.time_limit_s=3600
+  faceline archive footage=/archive archive.retry=true     quarantined files are tried again""",
     ),
     "plan": Verb(
         "what analyze would do, stage by stage, and why; runs nothing",
@@ -88,7 +94,8 @@ faceline plan footage=FILE [option=value …]
 Says of each stage whether it is cached, has to run (and which part of its key differs), or depends on what a stage
 before it gives. Takes the same options as analyze.
 
-  faceline plan footage=clip.mp4 sample.fps=5""",
+  faceline plan footage=clip.mp4 sample.fps=5
+  faceline plan footage=/archive                    what archive would do, with estimated times""",
     ),
     "sweep": Verb(
         "many combinations of options, compared in one table",
