@@ -12,7 +12,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 JOBS ?= 2
 TESTS ?= tests
 
-.PHONY: help setup demo test lint format bench bench-anomalies bench-gpu fuzz ui lock clean
+.PHONY: help setup demo test lint format bench bench-anomalies bench-gpu fuzz faults ui lock clean
 
 help:  ## Show what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -62,6 +62,9 @@ bench-gpu: $(STAMP)  ## The networks on the GPU against the CPU, then a whole ru
 
 fuzz: $(STAMP)  ## Mutated videos, configurations and manifests through everything that reads them (ARGS="--help")
 	$(BIN)/python -m benchmarks.fuzz.run --jobs $(JOBS) $(ARGS)
+
+faults: $(STAMP)  ## Kills, a full disk, damage, footage that changes, runs at once; the run after each (ARGS="--help")
+	$(BIN)/python -m benchmarks.faults.run $(ARGS)
 
 ui: $(STAMP)  ## Start a Prefect server with its UI; runs report to it when PREFECT_API_URL names it
 	@echo "In another shell: export PREFECT_API_URL=http://127.0.0.1:4200/api, then run faceline"

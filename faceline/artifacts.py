@@ -159,21 +159,25 @@ class Artifact:
         folder: root of the store.
         ref: which artifact.
         on_damage: called before the error is raised when something stored is not what it should be.
+        manifest: its manifest, where that was read a moment ago.
 
     Raises:
         ArtifactError: it is not there, torn, or no longer the one that ``ref`` was made for.
     """
 
     def __init__(
-        self, folder: Folder, ref: ArtifactRef, on_damage: Callable[[ArtifactRef], None] | None = None
+        self,
+        folder: Folder,
+        ref: ArtifactRef,
+        on_damage: Callable[[ArtifactRef], None] | None = None,
+        manifest: Manifest | None = None,
     ) -> None:
         self.ref = ref
         self._on_damage = on_damage
         self._folder = folder
         self._checked: set[str] = set()
         try:
-            with folder.open(f"{ref.folder}/{MANIFEST}") as file:
-                self.manifest = Manifest.from_bytes(file.read(), ref.key)
+            self.manifest = manifest or Manifest.from_bytes(folder.read(f"{ref.folder}/{MANIFEST}"), ref.key)
         except FileNotFoundError as error:
             raise self._damaged("manifest.json is missing") from error
         except ValueError as error:
@@ -189,14 +193,15 @@ class Artifact:
         """A whole Parquet payload; `ArtifactError` if it is damaged, `KeyError` for unknown names."""
         stored = self._checked_payload(payload, "parquet")
         with self._reading(payload):
-            return read_table(self._folder, f"{self.ref.folder}/{stored.path}", columns)
+            return read_table(*self._near(stored.path, stored), columns)
 
     def batches(
         self, payload: str, columns: Sequence[str] | None = None, batch_size: int = 256
     ) -> Iterator[pa.RecordBatch]:
         """The same in batches of at most ``batch_size`` rows."""
         stored = self._checked_payload(payload, "parquet")
-        batches = read_batches(self._folder, f"{self.ref.folder}/{stored.path}", columns, batch_size)
+        with self._reading(payload):
+            batches = read_batches(*self._near(stored.path, stored), columns, batch_size)
         while True:
             with self._reading(payload):
                 batch = next(batches, None)
@@ -205,39 +210,49 @@ class Artifact:
             yield batch
 
     def array(self, payload: str) -> np.ndarray:
-        """A whole NPY payload, memory-mapped and read-only when the store is a local folder."""
+        """A whole NPY payload, memory-mapped and read-only; of a remote store, its copy on this machine is mapped."""
         stored = self._checked_payload(payload, "npy")
         with self._reading(payload):
-            return read_array(self._folder, f"{self.ref.folder}/{stored.path}", stored.rows)
+            return read_array(*self._near(stored.path, stored), stored.rows)
 
     def files(self, payload: str) -> Iterator[tuple[str, bytes]]:
         """Name and content of each file of a ``files`` payload, one at a time."""
         stored = self._checked_payload(payload, "files")
-        for name in stored.files:
-            with self._reading(payload), self._folder.open(f"{self.ref.folder}/{stored.path}/{name}") as file:
-                data = file.read()
+        for name, file in stored.files.items():
+            with self._reading(payload):
+                folder, path = self._near(f"{stored.path}/{name}", file)
+                data = folder.read(path)
             yield name, data
+
+    def _near(self, path: str, content: StoredFile | StoredPayload, *, check: bool = False) -> tuple[Folder, str]:
+        """A payload's file on this machine, to be opened now: a copy may be gone a minute later."""
+        return self._folder.near(f"{self.ref.folder}/{path}", content.sha256, content.size, check=check)
 
     def problems(self, *, deep: bool) -> Iterator[str]:
         """What is wrong with the payloads, in words: sizes, and with ``deep`` digests too."""
+        files = [path for stored in self.manifest.payloads.values() for path in stored.stored_files()]
+        sizes = self._folder.sizes(self.ref.folder, files)
         for name in self.manifest.payloads:
-            yield from self._payload_problems(name, deep=deep)
+            yield from self._payload_problems(name, sizes, deep=deep)
 
-    def _payload_problems(self, payload: str, *, deep: bool) -> Iterator[str]:
+    def _payload_problems(self, payload: str, sizes: Mapping[str, int | None], *, deep: bool) -> Iterator[str]:
         stored = self.manifest.payloads[payload]
         if stored.kind == "files" and listing_digest(stored.files) != stored.sha256:
             yield f"{stored.path}: the listing does not match its digest"
         for path, expected in stored.stored_files().items():
             name = f"{self.ref.folder}/{path}"
-            size = self._folder.size(name)
+            size = sizes[path]
             if size is None:
                 yield f"{path} is missing"
             elif size != expected.size:
                 yield f"{path} has {size} bytes, expected {expected.size}"
             elif deep:
                 try:
-                    with self._folder.open(name) as file:
+                    with self._folder.open(name, size) as file:
                         actual = hash_file(file)
+                except FileNotFoundError:  # Since its size was asked.
+                    yield f"{path} is missing"
+                    continue
                 except OSError as error:
                     if error.errno != errno.EIO:
                         raise
@@ -255,10 +270,26 @@ class Artifact:
             raise TypeError(f"{self.ref.stage}/{payload} is of kind {stored.kind}, not {kind}")
         if payload not in self._checked:
             with self._reading(payload):
-                for problem in self._payload_problems(payload, deep=True):
-                    raise self._damaged(problem)
+                if self._folder.local_path("") is None:
+                    self._fetch(stored)
+                else:
+                    sizes = self._folder.sizes(self.ref.folder, list(stored.stored_files()))
+                    for problem in self._payload_problems(payload, sizes, deep=True):
+                        raise self._damaged(problem)
             self._checked.add(payload)
         return stored
+
+    def _fetch(self, stored: StoredPayload) -> None:
+        """Have sound copies of a remote payload's files on this machine."""
+        if stored.kind == "files" and listing_digest(stored.files) != stored.sha256:
+            raise self._damaged(f"{stored.path}: the listing does not match its digest")
+        for path, expected in stored.stored_files().items():
+            try:
+                self._near(path, expected, check=True)
+            except FileNotFoundError:
+                raise self._damaged(f"{path} is missing") from None
+            except ValueError as error:
+                raise self._damaged(f"{path} {error}") from error
 
     @contextmanager
     def _reading(self, payload: str) -> Iterator[None]:

@@ -7,6 +7,7 @@ the last step is one rename. Nobody reads a draft; one whose process is gone is 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import shutil
@@ -36,12 +37,10 @@ class Owner:
     pid: int
     started: int
 
-    @classmethod
-    def this_process(cls) -> Owner:
+    @staticmethod
+    def this_process() -> Owner:
         """The process that asks."""
-        import psutil  # A tenth of a second that a cached run does without.
-
-        return cls(_host_digest(), os.getpid(), int(psutil.Process().create_time()))
+        return _owner(os.getpid())
 
     def is_here(self) -> bool:
         """Whether the process belongs to this machine, so that its life can be told."""
@@ -57,6 +56,13 @@ class Owner:
             return False
         except psutil.AccessDenied:
             return True
+
+
+@functools.lru_cache(maxsize=1)  # A cleaner asks once for each artifact; a forked process is another one.
+def _owner(pid: int) -> Owner:
+    import psutil  # A tenth of a second that a cached run does without.
+
+    return Owner(_host_digest(), pid, int(psutil.Process(pid).create_time()))
 
 
 def _host_digest() -> str:

@@ -61,5 +61,15 @@ class ArtifactError(FacelineError):
     """A stored artifact is missing, torn or altered."""
 
 
+class StoreError(FacelineError):
+    """The store itself cannot be used: no access, no answer, no bucket. It says nothing about any artifact.
+
+    Attributes:
+        can_pass: whether trying again may help.
+    """
+
+    can_pass: bool = False
+
+
 class ModelError(FacelineError):
     """Model weights are missing or not what they should be."""

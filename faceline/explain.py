@@ -49,7 +49,7 @@ def explain(store: Store, parts: KeyParts, place: Place, *, force: bool = False)
     latest = recall(store.folder, place)
     if parts.unknown_inputs:
         return _explain_pending(store, parts, latest, force=force)
-    finding = store.inspect(parts.stage, parts.key)
+    finding = store.inspect(parts.stage, parts.key, recent=True)
     if finding.state == "ok" and not force:
         same = latest is not None and latest.parts.key == parts.key
         return Explanation(parts.stage, "cached", "unchanged" if same else "computed before", parts.key, finding)
@@ -82,7 +82,7 @@ def _explain_pending(store: Store, parts: KeyParts, latest: Latest | None, *, fo
     supposed = replace(parts, inputs=assumed)
     if supposed.unknown_inputs:
         return Explanation(parts.stage, "run", "; ".join(differences(latest.parts, parts)))
-    finding = store.inspect(supposed.stage, supposed.key)
+    finding = store.inspect(supposed.stage, supposed.key, recent=True)
     if finding.state != "ok":
         return Explanation(parts.stage, "run", _why_it_runs(store, supposed, latest, finding))
     names = ", ".join(waiting)

@@ -12,6 +12,7 @@ anything else is not, and a test keeps such calls out of faceline.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -20,6 +21,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,7 @@ INFRASTRUCTURE = frozenset(
         "faceline.inputs",
         "faceline.store",
         "faceline.latest",
+        "faceline.familiar",
         "faceline.explain",
     }
 )
@@ -319,6 +322,19 @@ def _index_of(top: str) -> CodeIndex:
     return CodeIndex(roots)
 
 
+_at_rest: ContextVar[dict[int, dict[str, str]] | None] = ContextVar("at_rest", default=None)
+
+
+@contextlib.contextmanager
+def code_at_rest() -> Iterator[None]:
+    """Within the block, the code of each stage is looked at once: for plans of many footages, which run nothing."""
+    token = _at_rest.set({})
+    try:
+        yield
+    finally:
+        _at_rest.reset(token)
+
+
 def code_digests(stage: Stage) -> dict[str, str]:
     """Module → digest of all code that a stage's result follows from, sorted by name.
 
@@ -328,6 +344,15 @@ def code_digests(stage: Stage) -> dict[str, str]:
     Raises:
         FacelineError: the code changed on disk since this process first read it, or has no source.
     """
+    seen = _at_rest.get()
+    if seen is None:
+        return _code_digests(stage)
+    if id(stage) not in seen:
+        seen[id(stage)] = _code_digests(stage)
+    return dict(seen[id(stage)])
+
+
+def _code_digests(stage: Stage) -> dict[str, str]:
     starts: dict[str, Path] = {}
     for part in (stage.compute, stage.params, stage.roles):
         module = _module_of(part)

@@ -10,9 +10,9 @@ import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import BinaryIO, Protocol, cast
 
 DIR_MODE = 0o700
 FILE_MODE = 0o600
@@ -27,15 +27,36 @@ class Folder(Protocol):
         """The file's path on this machine, or None for a remote folder."""
         ...
 
-    def open(self, name: str) -> BinaryIO:
-        """The file, open for reading and seekable."""
+    def open(self, name: str, size: int | None = None) -> BinaryIO:
+        """The file, open for reading and seekable; a size that is known already spares a question."""
+        ...
+
+    def read(self, name: str, *, recent: bool = False) -> bytes:
+        """A small file, whole; with ``recent`` perhaps as it was up to half a minute ago, where asking is dear."""
         ...
 
     def size(self, name: str) -> int | None:
         """Size in bytes; None if there is no such file."""
         ...
 
-    def names(self, name: str = "") -> list[str]:
+    def sizes(self, name: str, files: Collection[str]) -> dict[str, int | None]:
+        """Sizes of these files below ``name``, as `size` gives them, asked for together."""
+        ...
+
+    def near(self, name: str, sha256: str, size: int, *, check: bool) -> tuple[LocalFolder, str]:
+        """Where a file with this content lies on this machine: folder and name, to be opened now.
+
+        Args:
+            name: the file.
+            sha256, size: of the content that it has to have.
+            check: whether this reader has not hashed it before; local files are left to the caller.
+
+        Raises:
+            ValueError: the file has other content; says which, in words.
+        """
+        ...
+
+    def names(self, name: str = "", *, recent: bool = False) -> list[str]:
         """Names of the files and folders directly below, sorted; empty if there is no such folder."""
         ...
 
@@ -43,8 +64,8 @@ class Folder(Protocol):
         """Write a small file, replacing what was there, so that readers see the old bytes or the new ones."""
         ...
 
-    def upload(self, source: Path, name: str) -> None:
-        """Copy a local file to ``name``."""
+    def upload(self, files: Mapping[str, Path]) -> None:
+        """Copy local files, by name; nothing is known of those already copied when one fails."""
         ...
 
     def move(self, source: str, target: str) -> None:
@@ -55,6 +76,14 @@ class Folder(Protocol):
         """Remove a file or a whole folder; nothing happens if it is not there."""
         ...
 
+    def bytes_below(self, name: str) -> int:
+        """Size of a file, or of all files in a folder and its folders; 0 if it is not there."""
+        ...
+
+    def modified_s(self, name: str) -> float | None:
+        """When a file (or a local folder) was last written, seconds since the epoch; None if that cannot be told."""
+        ...
+
 
 def folder_at(root: str | Path) -> Folder:
     """The folder that a path or URL names; it need not exist yet."""
@@ -63,7 +92,9 @@ def folder_at(root: str | Path) -> Folder:
         return LocalFolder(Path(text))
     if text.startswith("file://"):
         return LocalFolder(Path(text.removeprefix("file://")))
-    return RemoteFolder(text)
+    from faceline.remote import remote_folder  # Local stores never need it.
+
+    return remote_folder(text)
 
 
 def make_private_dirs(path: Path) -> None:
@@ -110,8 +141,18 @@ class LocalFolder:
     def local_path(self, name: str) -> Path:
         return self.path / name
 
-    def open(self, name: str) -> BinaryIO:
-        return (self.path / name).open("rb")
+    def open(self, name: str, size: int | None = None) -> BinaryIO:
+        # As text: paths are put together and looked at some thousand times where a whole archive is planned.
+        return open(f"{self.url}/{name}", "rb")  # noqa: PTH123
+
+    def read(self, name: str, *, recent: bool = False) -> bytes:
+        return (self.path / name).read_bytes()
+
+    def sizes(self, name: str, files: Collection[str]) -> dict[str, int | None]:
+        return {file: self.size(f"{name}/{file}") for file in files}
+
+    def near(self, name: str, sha256: str, size: int, *, check: bool) -> tuple[LocalFolder, str]:
+        return self, name
 
     def size(self, name: str) -> int | None:
         try:
@@ -119,7 +160,7 @@ class LocalFolder:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def names(self, name: str = "") -> list[str]:
+    def names(self, name: str = "", *, recent: bool = False) -> list[str]:
         try:
             return sorted(entry.name for entry in (self.path / name).iterdir())
         except (FileNotFoundError, NotADirectoryError):
@@ -140,8 +181,9 @@ class LocalFolder:
             raise
         sync_dir(target.parent)
 
-    def upload(self, source: Path, name: str) -> None:
-        self.put(name, source.read_bytes())
+    def upload(self, files: Mapping[str, Path]) -> None:
+        for name, source in files.items():
+            self.put(name, source.read_bytes())
 
     def move(self, source: str, target: str) -> None:
         make_private_dirs((self.path / target).parent)
@@ -156,63 +198,29 @@ class LocalFolder:
         else:
             path.unlink(missing_ok=True)
 
+    def bytes_below(self, name: str) -> int:
+        return _bytes_below(self.path / name)
 
-class RemoteFolder:
-    """A folder behind an fsspec URL (``s3://bucket/prefix``, ``memory://…``); credentials come from the environment."""
-
-    def __init__(self, url: str) -> None:
-        import fsspec.core  # Takes a moment, and local stores never need it.
-
-        self.url = url.rstrip("/")
-        # Cached listings would hide what other machines have written since.
-        filesystem, path = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
-        self._fs: Any = filesystem
-        self._path = str(path).rstrip("/")
-
-    def _at(self, name: str) -> str:
-        return f"{self._path}/{name}" if name else self._path
-
-    def local_path(self, name: str) -> None:
-        del name
-
-    def open(self, name: str) -> BinaryIO:
-        return cast(BinaryIO, self._fs.open(self._at(name), "rb"))
-
-    def size(self, name: str) -> int | None:
+    def modified_s(self, name: str) -> float | None:
         try:
-            found = self._fs.info(self._at(name))
-        except FileNotFoundError:
-            return None
-        return int(found["size"]) if found["type"] == "file" else None
-
-    def names(self, name: str = "") -> list[str]:
-        try:
-            entries = self._fs.ls(self._at(name), detail=False)
+            return (self.path / name).stat().st_mtime
         except (FileNotFoundError, NotADirectoryError):
-            return []
-        return sorted(str(entry).rstrip("/").rpartition("/")[2] for entry in entries)
+            return None
 
-    def put(self, name: str, data: bytes) -> None:
-        self._fs.makedirs(self._at(name).rpartition("/")[0], exist_ok=True)
-        self._fs.pipe_file(self._at(name), data)
 
-    def upload(self, source: Path, name: str) -> None:
-        self._fs.makedirs(self._at(name).rpartition("/")[0], exist_ok=True)
-        self._fs.put_file(str(source), self._at(name))
-
-    def move(self, source: str, target: str) -> None:
-        # Object stores copy and delete one by one. The manifest goes first: without it the rest is no artifact.
-        files = sorted(self._files(source), key=lambda name: not name.endswith("/manifest.json"))
-        for name in files:
-            destination = target + name.removeprefix(source)
-            self._fs.makedirs(self._at(destination).rpartition("/")[0], exist_ok=True)
-            self._fs.mv(self._at(name), self._at(destination))
-        self.remove(source)
-
-    def _files(self, name: str) -> Iterator[str]:
-        for path in self._fs.find(self._at(name)):
-            yield name + str(path).removeprefix(self._at(name))
-
-    def remove(self, name: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            self._fs.rm(self._at(name), recursive=True)
+def _bytes_below(path: str | Path) -> int:
+    total = 0
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    total += _bytes_below(entry.path)
+                else:
+                    # What goes meanwhile counts as gone.
+                    with contextlib.suppress(FileNotFoundError):
+                        total += entry.stat(follow_symlinks=False).st_size
+    except NotADirectoryError:
+        return Path(path).lstat().st_size
+    except FileNotFoundError:
+        return 0
+    return total

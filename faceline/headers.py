@@ -18,7 +18,7 @@ def stated_span(path: Path) -> tuple[Fraction, Fraction] | None:
     import av
 
     try:
-        with open_container(path) as container:
+        with open_container(path, header_only=True) as container:
             stream = video_stream(container, path)
             start_s, length_s = Fraction(0), None
             if stream.duration is not None and stream.time_base is not None:

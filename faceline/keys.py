@@ -11,11 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel
 
@@ -39,56 +39,99 @@ def plain(value: Any, where: str = "value") -> Any:
         TypeError: a type that has no canonical form.
         ValueError: NaN, an infinity, text that is not valid Unicode, a reserved dict key, or nesting that never ends.
     """
-    return _plain(value, where, 0)
+    return _located(lambda: _plain(value, 0), where)
 
 
-def _plain(value: Any, where: str, depth: int) -> Any:
-    if depth > _MAX_DEPTH:
-        raise ValueError(f"{where}: nested more than {_MAX_DEPTH} deep, or it contains itself")
+class _Fault(Exception):
+    """What has no canonical form, and where in the value. Names are put together here only: keys are made by the
+    thousand, and nearly all without a fault."""
+
+    def __init__(self, kind: type[TypeError | ValueError], what: str, name: str = "") -> None:
+        super().__init__(what)
+        self.kind, self.what, self.name = kind, what, name
+
+    def within(self, name: str) -> _Fault:
+        return _Fault(self.kind, self.what, name + self.name)
+
+
+def _located(make: Callable[[], Any], where: str) -> Any:
+    try:
+        return make()
+    except _Fault as fault:
+        raise fault.kind(f"{where}{fault.name}: {fault.what}") from None
+
+
+def _plain(value: Any, depth: int) -> Any:
     # Exact types, not isinstance: numpy.float64 is a float and numpy.str_ is a str, and enums may be either.
     kind = type(value)
+    if kind is str:
+        return value if value.isascii() else _text(value)
     if value is None or kind is bool or kind is int:
         return value
     if kind is float:
         if not math.isfinite(value):
-            raise ValueError(f"{where}: {value!r} has no place in a key")
+            raise _Fault(ValueError, f"{value!r} has no place in a key")
         return value
-    if kind is str:
-        return _text(value, where)
+    if depth > _MAX_DEPTH:
+        raise _Fault(ValueError, f"nested more than {_MAX_DEPTH} deep, or it contains itself")
+    if kind is dict or kind.__name__ == "mappingproxy":
+        return _mapping(value, depth)
     if kind is Fraction:
         return {FRACTION_TAG: f"{value.numerator}/{value.denominator}"}
     if kind is list or kind is tuple:
-        return [_plain(item, f"{where}[{i}]", depth + 1) for i, item in enumerate(value)]
+        return _list(value, depth)
     if isinstance(value, BaseModel):
-        return {MODEL_TAG: kind.__qualname__} | _model_fields(value, where, depth)
-    if kind is dict or kind.__name__ == "mappingproxy":
-        return _mapping(value, where, depth)
-    raise TypeError(f"{where}: {kind.__module__}.{kind.__qualname__} has no canonical form")
+        return {MODEL_TAG: kind.__qualname__} | _model_fields(value, depth)
+    raise _Fault(TypeError, f"{kind.__module__}.{kind.__qualname__} has no canonical form")
 
 
-def _text(value: str, where: str) -> str:
+def _text(value: str) -> str:
     try:
         value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ValueError(f"{where}: {value!r} is not valid Unicode text") from error
+    except UnicodeEncodeError:
+        raise _Fault(ValueError, f"{value!r} is not valid Unicode text") from None
     return value
 
 
-def _model_fields(model: BaseModel, where: str, depth: int) -> dict[str, Any]:
+def _list(value: Sequence[Any], depth: int) -> list[Any]:
+    made: list[Any] = []
+    try:
+        for item in value:
+            made.append(_plain(item, depth + 1))  # noqa: PERF401 (a fault needs to know how many went well)
+    except _Fault as fault:
+        raise fault.within(f"[{len(made)}]") from None
+    return made
+
+
+def _model_fields(model: BaseModel, depth: int) -> dict[str, Any]:
     # Read field by field: model_dump() would leave out what a field excludes, and cut subclasses down to the
     # annotated class; both would make different parameters share a key.
-    names = [*type(model).model_fields, *(model.model_extra or {})]
-    return {name: _plain(getattr(model, name), f"{where}.{name}", depth + 1) for name in names}
+    made: dict[str, Any] = {}
+    name = ""
+    try:
+        for name in [*type(model).model_fields, *(model.model_extra or {})]:
+            made[name] = _plain(getattr(model, name), depth + 1)
+    except _Fault as fault:
+        raise fault.within(f".{name}") from None
+    return made
 
 
-def _mapping(value: Mapping[Any, Any], where: str, depth: int) -> dict[str, Any]:
+def _mapping(value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    key: Any = ""
     for key in value:
         if type(key) is not str:
-            raise TypeError(f"{where}: dict key {key!r} is no str")
-        _text(key, f"{where}: dict key")
+            raise _Fault(TypeError, f"dict key {key!r} is no str")
+        if not key.isascii():
+            _text(key)
         if key.startswith("$") and not _is_tagged(value):
-            raise ValueError(f"{where}: dict key {key!r} is reserved")
-    return {key: _plain(item, f"{where}.{key}", depth + 1) for key, item in value.items()}
+            raise _Fault(ValueError, f"dict key {key!r} is reserved")
+    try:
+        for key, item in value.items():
+            made[key] = _plain(item, depth + 1)
+    except _Fault as fault:
+        raise fault.within(f".{key}") from None
+    return made
 
 
 def _is_tagged(value: Mapping[str, Any]) -> bool:
@@ -104,7 +147,7 @@ def _is_tagged(value: Mapping[str, Any]) -> bool:
 
 def plain_params(params: BaseModel, where: str = "params") -> dict[str, Any]:
     """All fields of a stage's parameters, defaults included, in JSON form (without the class name)."""
-    return _model_fields(params, where, 0)
+    return cast("dict[str, Any]", _located(lambda: _model_fields(params, 0), where))
 
 
 def canonical_json(value: Any, where: str = "value") -> str:

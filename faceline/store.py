@@ -3,30 +3,33 @@
 Layout::
 
     <root>/<stage>/<key>/          payloads and manifest.json
-    <root>/_latest/…               which key was last used where; explains reruns, and may be lost
+    <root>/_latest/…               which key was last used where: explains reruns, and is what a cleaner keeps
     <root>/_damaged/<stage>-<key>-<n>/   artifacts set aside, with damage.json
     <root>/_locks/                 one lock file per key being computed
+    <root>/_runs/, _pins/, _used/  who runs, what is kept, what was used when; see `runs`, `pins`, `uses`
 
 On a local root a commit is a rename of a folder that is already on disk in full, and a lock, which the operating
 system lets go of when its holder dies, makes a second process wait for the first. On an object store there is neither:
 payloads go to a folder of the attempt, the manifest that names it is one object and goes last, and two machines that
-compute the same key do so harmlessly twice.
+compute the same key do so harmlessly twice (the processes of one machine wait for each other there, too). Drafts and
+locks of a remote store lie in the folder of copies of the machine (`faceline.copies`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import importlib.metadata
 import json
 import logging
 import platform
 import re
 import socket
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,15 +37,18 @@ from typing import Any, Literal
 
 import faceline
 from faceline.artifacts import MANIFEST, Artifact, ArtifactRef, Manifest
-from faceline.drafts import Draft, Owner, draft_name, parse_draft_name
-from faceline.folders import folder_at, make_private_dirs
+from faceline.copies import cache_folder, copies_here
+from faceline.drafts import Draft, Owner, draft_name
+from faceline.errors import ArtifactError, StoreError
+from faceline.folders import folder_at, make_private_dirs, sync_dir
 from faceline.keys import KeyParts
 from faceline.stage import Payload
+from faceline.sweeping import sweep_stage, sweep_uploads
+from faceline.uses import Uses, gate, mark_used
 
 log = logging.getLogger(__name__)
 
-_KEY = re.compile(r"[0-9a-f]{64}")
-_FOREIGN_DRAFT_AGE_S = 7 * 24 * 3600.0
+KEY = re.compile(r"[0-9a-f]{64}")
 _LIBRARIES = (
     *("av", "facenet-pytorch", "fer", "mediapipe", "numpy", "opencv-contrib-python-headless"),
     *("pyarrow", "scikit-image", "scikit-learn", "scipy", "torch", "torchvision"),
@@ -66,12 +72,23 @@ class Finding:
     manifest: Manifest | None = None
 
 
+_RECENT_S = 30.0
+_MOST_SOUND = 20_000
+_LOOKS_AT_ONCE = 16
+_sound: dict[tuple[str, str, str], tuple[float, Finding]] = {}
+"""Root, stage and key of remote artifacts → when (`time.monotonic`) they were found sound, and what was found."""
+
+
 @dataclass(frozen=True)
 class Damage:
     """Why an artifact was set aside, and when (seconds since the epoch)."""
 
     reason: str
     at_s: float
+
+
+class _Busy(Exception):
+    """The key is held by somebody."""
 
 
 class Store:
@@ -84,12 +101,27 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({self.root!r})"
 
-    def inspect(self, stage: str, key: str, *, deep: bool = False) -> Finding:
-        """Look at an artifact without touching it: the manifest and all sizes, with ``deep`` all digests."""
+    def inspect(self, stage: str, key: str, *, deep: bool = False, recent: bool = False) -> Finding:
+        """Look at an artifact without touching it: the manifest and all sizes, with ``deep`` all digests.
+
+        Args:
+            stage, key: where it lies.
+            deep: read all of it.
+            recent: of a remote store, what this process found or made within half a minute counts where it was sound;
+                its payloads are hashed before they are used in any case.
+        """
+        if recent and not deep and (seen := self._seen(stage, key)) is not None:
+            return seen
+        before, finding = None, self._look(stage, key, deep=deep)
+        # What looks torn may have been taken away, or made anew, between two looks at its files.
+        while finding.state == "damaged" and (before is None or before.problems != finding.problems):
+            before, finding = finding, self._look(stage, key, deep=deep)
+        return self._note(finding) if finding.state == "ok" else finding
+
+    def _look(self, stage: str, key: str, *, deep: bool) -> Finding:
         place = f"{stage}/{key}"
         try:
-            with self.folder.open(f"{place}/{MANIFEST}") as file:
-                manifest = Manifest.from_bytes(file.read(), key)
+            manifest = Manifest.from_bytes(self.folder.read(f"{place}/{MANIFEST}"), key)
         except (FileNotFoundError, NotADirectoryError):
             # A local folder appears by one rename; without its manifest it has lost something. On an object store
             # the manifest is what makes it an artifact.
@@ -99,9 +131,53 @@ class Store:
             return Finding(stage, key, "absent")
         except ValueError as error:
             return Finding(stage, key, "damaged", (str(error),))
-        artifact = Artifact(self.folder, self._ref(manifest))
-        problems = tuple(artifact.problems(deep=deep))
+        try:
+            problems = tuple(Artifact(self.folder, self._ref(manifest), manifest=manifest).problems(deep=deep))
+        except ArtifactError as error:
+            return Finding(stage, key, "damaged", (error.what,))
         return Finding(stage, key, "damaged" if problems else "ok", problems, manifest)
+
+    def _note(self, finding: Finding) -> Finding:
+        if self.is_remote:
+            now = time.monotonic()
+            if len(_sound) > _MOST_SOUND:
+                for place, (at_s, _) in list(_sound.items()):
+                    if now - at_s > _RECENT_S:
+                        _sound.pop(place, None)
+            _sound[self.root, finding.stage, finding.key] = (now, finding)
+        return finding
+
+    def _seen(self, stage: str, key: str) -> Finding | None:
+        at_s, finding = _sound.get((self.root, stage, key), (-_RECENT_S, None))
+        return finding if time.monotonic() - at_s < _RECENT_S else None
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it lies behind a URL."""
+        return self.folder.local_path("") is None
+
+    def foresee(self, *folders: str) -> None:
+        """Look together at all that the pointers in these folders point at, so that a plan need not ask one by one.
+
+        Of pointers of one name, those in the first of the folders count. Nothing happens on a local store, where asking
+        costs next to nothing.
+        """
+        if not self.is_remote:
+            return
+        names: dict[str, str] = {}
+        for folder in folders:
+            for name in self.folder.names(folder, recent=True):
+                names.setdefault(name, f"{folder}/{name}")
+        self.folder.names("_damaged", recent=True)
+
+        def look(name: str) -> None:
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+                parts = KeyParts.from_plain(json.loads(self.folder.read(name, recent=True))["parts"])
+                self.inspect(parts.stage, parts.key, recent=True)
+
+        with ThreadPoolExecutor(_LOOKS_AT_ONCE, "foresee") as pool:
+            for done in [pool.submit(look, name) for name in names.values()]:
+                done.result()
 
     def _ref(self, manifest: Manifest, segment: int | None = None, trial: str | None = None) -> ArtifactRef:
         parts = manifest.parts
@@ -113,28 +189,35 @@ class Store:
             raise ValueError(f"{finding.stage}/{finding.key} is {finding.state}")
         return self._ref(finding.manifest, segment, trial)
 
+    def use(self, stage: str, key: str) -> bool:
+        """Note that an artifact is used now, so that no cleaner takes it while this run lives (`faceline.runs`).
+
+        Gives whether it is there (on an object store always true: there, `running` alone keeps cleaners away).
+        """
+        return mark_used(self.folder, stage, key)
+
     def read(self, ref: ArtifactRef) -> Artifact:
         """A reader; damage that it meets sets the artifact aside, so that the next run computes it anew."""
-        return Artifact(self.folder, ref, on_damage=self._on_damage)
+        seen = self._seen(ref.stage, ref.key)
+        manifest = seen.manifest if seen is not None and seen.manifest is not None else None
+        if manifest is not None and manifest.digest != ref.digest:
+            manifest = None
+        return Artifact(self.folder, ref, on_damage=self._on_damage, manifest=manifest)
 
     def _on_damage(self, ref: ArtifactRef) -> None:
         try:
             self.repair(ref.stage, ref.key)
-        except OSError as error:  # The reader's own error says more than that healing failed too.
+        except (OSError, StoreError) as error:  # The reader's own error says more than that healing failed too.
             log.warning("%s %s could not be set aside: %s", ref.stage, ref.key[:12], error)
 
     @contextlib.contextmanager
     def lock(self, stage: str, key: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
-        """Hold the key, waiting as long as another process holds it; no lock on an object store.
+        """Hold the key, waiting as long as another process holds it; on a remote store, another of this machine.
 
         Args:
-            stage, key: what to hold.
             waiting: called about once a second while waiting; may raise to give up.
         """
-        path = self.folder.local_path(f"_locks/{stage}-{key}.lock")
-        if path is None:
-            yield
-            return
+        path = self.lock_path(stage, key)
         import filelock
 
         make_private_dirs(path.parent)
@@ -154,19 +237,28 @@ class Store:
             path.unlink(missing_ok=True)
             lock.release()
 
+    def lock_path(self, stage: str, key: str) -> Path:
+        """The lock file of a key, on this machine."""
+        path = self.folder.local_path(f"_locks/{stage}-{key}.lock")
+        if path is None:
+            of_root = hashlib.sha256(self.root.encode()).hexdigest()[:12]
+            path = cache_folder() / "locks" / f"{of_root}-{stage}-{key}.lock"
+        return path
+
     @contextlib.contextmanager
     def draft(self, stage: str, key: str, outputs: Sequence[Payload]) -> Iterator[Draft]:
         """An empty draft, gone again at the end unless it was committed. Hold the key's lock around it."""
-        path = self.folder.local_path(f"{stage}/{draft_name(key, Owner.this_process())}")
-        if path is None:
-            path = Path(tempfile.mkdtemp(prefix="faceline-"))
-        else:
-            self._sweep_stage(stage, held_key=key)
+        path = self.drafts(stage) / draft_name(key, Owner.this_process())
+        sweep_stage(self, stage, held_key=key)
         draft = Draft(stage, outputs, path)
         try:
             yield draft
         finally:
             draft.discard()
+
+    def drafts(self, stage: str) -> Path:
+        """Where this machine keeps the stage's drafts."""
+        return self.folder.local_path(stage) or cache_folder() / "drafts" / stage
 
     def commit(
         self, draft: Draft, parts: KeyParts, *, runtime: Mapping[str, Any], timings: Mapping[str, float]
@@ -192,8 +284,11 @@ class Store:
         )
         there = self.inspect(parts.stage, parts.key)
         if there.state == "ok" and there.manifest is not None and there.manifest.digest == manifest.digest:
-            return there.manifest
-        if self.folder.local_path("") is None:
+            if self.use(parts.stage, parts.key):
+                return there.manifest
+            there = replace(there, state="absent")
+        if self.is_remote:
+            self.use(parts.stage, parts.key)
             return self._upload(draft, manifest)
         draft.write_manifest(MANIFEST, manifest.to_bytes())
         place = f"{parts.stage}/{parts.key}"
@@ -208,37 +303,63 @@ class Store:
         place, attempt = f"{manifest.parts.stage}/{manifest.parts.key}", uuid.uuid4().hex[:12]
         payloads = {name: replace(p, path=f"{attempt}/{p.path}") for name, p in manifest.payloads.items()}
         manifest = replace(manifest, payloads=payloads)
+        files = {path: file for payload in payloads.values() for path, file in payload.stored_files().items()}
+        local = {path: draft.path / path.removeprefix(f"{attempt}/") for path in files}
+        _sound.pop((self.root, manifest.parts.stage, manifest.parts.key), None)
         try:
-            for payload in payloads.values():
-                for name in payload.stored_files():
-                    self.folder.upload(draft.path / name.removeprefix(f"{attempt}/"), f"{place}/{name}")
+            self.folder.upload({f"{place}/{path}": source for path, source in local.items()})
             self.folder.put(f"{place}/{MANIFEST}", manifest.to_bytes())
         except BaseException:
-            self.folder.remove(f"{place}/{attempt}")
+            # Whatever it was that failed, this may fail as well; `sweep` finds it.
+            with contextlib.suppress(OSError, StoreError):
+                self.folder.remove(f"{place}/{attempt}")
             raise
+        copies = copies_here()
+        for path, source in local.items():
+            copies.keep(source, files[path].sha256, files[path].size)
+        self._note(Finding(manifest.parts.stage, manifest.parts.key, "ok", (), manifest))
         return manifest
 
     def set_aside(self, stage: str, key: str, reason: str) -> None:
         """Move a damaged artifact out of the way, with the reason. Hold the key's lock around it."""
         number = 1 + max((n for n, _ in self._set_aside_names(stage, key)), default=0)
         target = f"_damaged/{stage}-{key}-{number}"
+        _sound.pop((self.root, stage, key), None)
         with contextlib.suppress(FileNotFoundError):
-            self.folder.move(f"{stage}/{key}", target)
+            self._move_aside(stage, key, target)
             note = {"stage": stage, "key": key, "reason": reason, "at_s": time.time()}
             self.folder.put(f"{target}/damage.json", json.dumps(note, ensure_ascii=False).encode("utf-8"))
             log.warning("%s %s is damaged and was set aside in %s: %s", stage, key[:12], target, reason)
 
-    def _set_aside_names(self, stage: str, key: str) -> list[tuple[int, str]]:
+    def _move_aside(self, stage: str, key: str, target: str) -> None:
+        attempt = self.attempt_of(stage, key) if self.is_remote else None
+        if attempt is None:
+            self.folder.move(f"{stage}/{key}", target)
+            return
+        # No more than the manifest names: beside it, another machine may be uploading a sound one.
+        self.folder.move(f"{stage}/{key}/{MANIFEST}", f"{target}/{MANIFEST}")
+        with contextlib.suppress(FileNotFoundError):
+            self.folder.move(f"{stage}/{key}/{attempt}", f"{target}/{attempt}")
+
+    def attempt_of(self, stage: str, key: str) -> str | None:
+        """The folder of an object store in which the payloads lie; None where the manifest does not say."""
+        try:
+            manifest = Manifest.from_bytes(self.folder.read(f"{stage}/{key}/{MANIFEST}"), key)
+        except (FileNotFoundError, ValueError):
+            return None
+        folders = {payload.path.partition("/")[0] for payload in manifest.payloads.values() if "/" in payload.path}
+        return folders.pop() if len(folders) == 1 else None
+
+    def _set_aside_names(self, stage: str, key: str, *, recent: bool = False) -> list[tuple[int, str]]:
         prefix = f"{stage}-{key}-"
-        names = (name for name in self.folder.names("_damaged") if name.startswith(prefix))
+        names = (name for name in self.folder.names("_damaged", recent=recent) if name.startswith(prefix))
         return sorted((int(name.removeprefix(prefix)), name) for name in names if name.removeprefix(prefix).isdigit())
 
     def damage(self, stage: str, key: str) -> Damage | None:
         """Why the artifact of this key was last set aside; None if it never was."""
-        for _, name in reversed(self._set_aside_names(stage, key)):
+        for _, name in reversed(self._set_aside_names(stage, key, recent=True)):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                with self.folder.open(f"_damaged/{name}/damage.json") as file:
-                    note = json.loads(file.read())
+                note = json.loads(self.folder.read(f"_damaged/{name}/damage.json"))
                 return Damage(str(note["reason"]), float(note["at_s"]))
         return None
 
@@ -268,7 +389,7 @@ class Store:
         """Stage and key of everything stored, sound or not."""
         for stage in self.folder.names():
             if not stage.startswith(("_", ".")):
-                yield from ((stage, key) for key in self.folder.names(stage) if _KEY.fullmatch(key))
+                yield from ((stage, key) for key in self.folder.names(stage) if KEY.fullmatch(key))
 
     def remove(self, stage: str, key: str) -> None:
         """Delete an artifact. Readers see it whole or not at all."""
@@ -276,7 +397,8 @@ class Store:
             self._discard(stage, key)
 
     def _discard(self, stage: str, key: str) -> None:
-        if self.folder.local_path("") is None:
+        if self.is_remote:
+            _sound.pop((self.root, stage, key), None)
             self.folder.remove(f"{stage}/{key}/{MANIFEST}")
             self.folder.remove(f"{stage}/{key}")
             return
@@ -286,44 +408,51 @@ class Store:
             self.folder.move(f"{stage}/{key}", trash)
             self.folder.remove(trash)
 
-    def sweep(self) -> int:
-        """Remove what dead processes left half-written; returns how many leftovers went.
+    def condemn(self, stage: str, key: str, used_s: float, uses: Uses) -> str | None:
+        """Take an artifact out of its place, in one step, unless somebody has used it or is at work on it.
 
-        A leftover of another machine goes after a week, since nobody here can tell whether its process lives.
+        Args:
+            used_s: the artifact's last use as the caller knows it; if there has been one since, it stays.
+            uses: where later uses show; on an object store read after its runs were kept away.
+
+        Returns:
+            where it lies now, for `clear`; None if it stays, or has gone already.
         """
-        return sum(self._sweep_stage(stage) for stage in self.folder.names() if not stage.startswith(("_", ".")))
+        path = self.folder.local_path(f"{stage}/{key}")
+        if path is None:
+            if uses.used_since(stage, key, used_s):
+                return None
+            _sound.pop((self.root, stage, key), None)
+            self.folder.remove(f"{stage}/{key}/{MANIFEST}")
+            return f"{stage}/{key}"
 
-    def _sweep_stage(self, stage: str, held_key: str = "") -> int:
-        swept = 0
-        for name in self.folder.names(stage):
-            parsed = parse_draft_name(name)
-            path = self.folder.local_path(f"{stage}/{name}")
-            if parsed is None or path is None:
-                continue
-            key, owner = parsed
-            if owner.is_here() and owner.is_alive():
-                continue
-            with contextlib.suppress(FileNotFoundError):
-                if not owner.is_here() and time.time() - path.stat().st_mtime < _FOREIGN_DRAFT_AGE_S:
-                    continue
-                if key == held_key or not self._is_locked(stage, key):
-                    log.info("removing what a dead process left of %s %s", stage, key[:12])
-                    self.folder.remove(f"{stage}/{name}")
-                    swept += 1
-        return swept
+        def give_up() -> None:
+            raise _Busy
 
-    def _is_locked(self, stage: str, key: str) -> bool:
-        import filelock
+        trash = f"{stage}/{draft_name(key, Owner.this_process())}"
+        with (
+            contextlib.suppress(_Busy, FileNotFoundError),
+            self.lock(stage, key, give_up),
+            gate(self.folder, alone=True),
+        ):
+            if not uses.used_since(stage, key, used_s):
+                path.rename(self.folder.local_path(trash) or path)
+                return trash
+        return None
 
-        path = self.folder.local_path(f"_locks/{stage}-{key}.lock")
-        if path is None or not path.exists():
-            return False
-        try:
-            with filelock.FileLock(path, timeout=0, mode=0o600):
-                path.unlink(missing_ok=True)
-                return False
-        except filelock.Timeout:
-            return True
+    def clear(self, condemned: Sequence[str]) -> None:
+        """Delete what was condemned, once it is sure that not even a power cut brings it back half."""
+        for stage in {name.partition("/")[0] for name in condemned}:
+            if (folder := self.folder.local_path(stage)) is not None:
+                sync_dir(folder)
+        for name in condemned:
+            self.folder.remove(name)
+
+    def sweep(self) -> int:
+        """Remove what broke off half-way; returns how many leftovers went. See `faceline.sweeping`."""
+        stages = [stage for stage in self.folder.names() if not stage.startswith(("_", "."))]
+        uploads = sum(sweep_uploads(self, stage) for stage in stages) if self.is_remote else 0
+        return uploads + sum(sweep_stage(self, stage) for stage in stages)
 
 
 @functools.cache

@@ -7,6 +7,7 @@ import itertools
 import random
 import statistics
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -75,12 +76,16 @@ def stage_timings(store: Store, stages: Iterable[str]) -> Timings:
 
 
 def _manifests(store: Store, stage: str, keys: Iterable[str]) -> Iterable[Manifest]:
-    for key in keys:
+    def read(key: str) -> Manifest | None:
         # What is torn or just being removed tells nothing.
         with contextlib.suppress(OSError, ValueError):
-            with store.folder.open(f"{stage}/{key}/{MANIFEST}") as file:
-                data = file.read()
-            yield Manifest.from_bytes(data, key)
+            return Manifest.from_bytes(store.folder.read(f"{stage}/{key}/{MANIFEST}"), key)
+        return None
+
+    if not store.is_remote:
+        return [found for key in keys if (found := read(key)) is not None]
+    with ThreadPoolExecutor(16, "timings") as pool:
+        return [found for found in pool.map(read, keys) if found is not None]
 
 
 def _length_s(scope: Mapping[str, Any]) -> float | None:

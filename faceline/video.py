@@ -64,7 +64,7 @@ class Footage:
         path: the file.
         name: name for its results: the file name without its extension.
         sha256: hex digest of the file's bytes.
-        size_bytes, mtime_ns: the file's state when it was hashed.
+        size_bytes, mtime_ns, changed_ns: the file's state when it was hashed.
         start_s, end_s: presentation times of the first and the last frame, exact; the start may differ from 0.
         packets: number of frames that the container holds for showing.
         native_fps: frames per second on average over the footage, from the timestamps, not from the header.
@@ -101,6 +101,7 @@ class Footage:
     entries: tuple[EntryPoint, ...] = field(default=(), repr=False)
     damage: Damage | None = None
     picture_bytes: int = 0
+    changed_ns: int = 0
 
     @property
     def rotation_deg(self) -> int:
@@ -120,10 +121,11 @@ class Footage:
     def check_unchanged(self) -> None:
         """Raise `FootageChangedError` if the file's bytes are no longer those that were opened.
 
-        The digest is only computed again where size or modification time differ.
+        The digest is only computed again where size, modification time or the time of the last change of the file's
+        state differ; the last is set by the system alone, whoever winds back the modification time.
         """
         try:
-            if _state(self.path) == (self.size_bytes, self.mtime_ns):
+            if _state(self.path) == (self.size_bytes, self.mtime_ns, self.changed_ns):
                 return
             digest = _sha256(self.path)
         except OSError as error:
@@ -195,6 +197,7 @@ def open_footage(path: str | Path, limits: Limits | None = None) -> Footage:
         sha256=sha256,
         size_bytes=before[0],
         mtime_ns=before[1],
+        changed_ns=before[2],
         start_s=start_s,
         end_s=end_s,
         packets=scan.pictures,
@@ -213,7 +216,7 @@ def open_footage(path: str | Path, limits: Limits | None = None) -> Footage:
     )
 
 
-def _hashed(path: Path) -> tuple[tuple[int, int], str]:
+def _hashed(path: Path) -> tuple[tuple[int, int, int], str]:
     """State and digest of a file that may be footage."""
     try:
         # Asked first: a pipe would be waited for, and a device read for ever.
@@ -327,9 +330,9 @@ def _looks_like_mp4(path: Path) -> bool:
         return file.read(8)[4:] in _MP4_HEADS
 
 
-def _state(path: Path) -> tuple[int, int]:
+def _state(path: Path) -> tuple[int, int, int]:
     state = path.stat()
-    return state.st_size, state.st_mtime_ns
+    return state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
 def _sha256(path: Path) -> str:

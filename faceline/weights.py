@@ -56,7 +56,7 @@ class ResolvedModel:
     def check_unchanged(self) -> None:
         """Raise `ModelError` if the weights are no longer those that were resolved.
 
-        Files are hashed again only where size or modification time differ.
+        Files are hashed again only where size or times of change differ.
         """
         if self.absent:
             return
@@ -308,14 +308,14 @@ def files_of(model: ResolvedModel) -> dict[str, Path]:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file in hexadecimal; remembered in this process as long as size and modification time stand."""
+    """SHA-256 of a file in hexadecimal; remembered in this process as long as size and times of change stand."""
     stat = path.stat()
-    return _sha256(path, stat.st_size, stat.st_mtime_ns)
+    return _sha256(path, (stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
 
 
 @lru_cache(maxsize=64)
-def _sha256(path: Path, size: int, mtime_ns: int) -> str:
-    del size, mtime_ns  # Part of the memo's key only.
+def _sha256(path: Path, state: tuple[int, int, int]) -> str:
+    del state  # Part of the memo's key only.
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

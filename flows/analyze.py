@@ -6,6 +6,7 @@ Prefect flow (`flows.flow`), on the server that is named or on a temporary one.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Sequence
@@ -13,8 +14,10 @@ from pathlib import Path
 
 from faceline.errors import ArtifactError
 from faceline.names import printable
-from faceline.report.results import check_replaceable
+from faceline.report.results import RUN, check_replaceable
+from faceline.runs import running
 from faceline.stages import STAGES
+from faceline.store import Store
 from flows import console
 from flows.config import Config, load_config
 from flows.console import Reporter
@@ -56,6 +59,11 @@ def log_folder(config: Config) -> Path:
 
 def run_job(job: Job, reporter: Reporter, began_s: float) -> Finished:
     """Run a job where it needs to be run: here if everything is cached, as a Prefect flow otherwise."""
+    with running(job.pipeline.store, "analyze", job.footage.name):
+        return _run_job(job, reporter, began_s)
+
+
+def _run_job(job: Job, reporter: Reporter, began_s: float) -> Finished:
     if is_cached(job):
         try:
             return run_here(job, reporter, began_s)
@@ -72,8 +80,14 @@ def run_job(job: Job, reporter: Reporter, began_s: float) -> Finished:
 
 
 def is_cached(job: Job) -> bool:
-    """Whether nothing has to be computed; stops looking at the first stage that does."""
-    return all(item.explanation.state == "cached" for item in plan(job.pipeline))
+    """Whether nothing has to be computed. What is found on the way is used from here on: no cleaner takes it."""
+    store = Store(job.pipeline.store)
+    cached = True
+    for item in plan(job.pipeline):
+        key = item.explanation.key
+        if item.explanation.state != "cached" or key is None or not store.use(item.node.stage.name, key):
+            cached = False
+    return cached
 
 
 def run_here(job: Job, reporter: Reporter, began_s: float) -> Finished:
@@ -89,5 +103,6 @@ def tell(job: Job, finished: Finished, seconds: float) -> None:
     console.say(f"{finished.states}, {seconds:.1f} s")
     if finished.until is None:
         console.say(f"results: {printable(str(job.output))}")
+        console.say(f"run.json: SHA-256 {hashlib.sha256((job.output / RUN).read_bytes()).hexdigest()}")
     console.say()
     console.say(finished.summary)

@@ -13,6 +13,7 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -23,12 +24,14 @@ from faceline.keys import digest_of
 from faceline.names import printable
 from faceline.nightly.catalogue import Catalogue
 from faceline.nightly.figures import past_figures
+from faceline.nightly.missed import BY_HAND
 from faceline.nightly.nights import Entry, Journal, night_names, nights_since_the_last_whole_one, read_night
 from faceline.nightly.recipe import Recipe, changes
 from faceline.nightly.records import Records
 from faceline.nightly.summary import summarize
-from faceline.nightly.telling import lines
+from faceline.nightly.telling import lines, webhook_body
 from faceline.nightly.writing import write_night
+from faceline.runs import running
 from faceline.stages import STAGES
 from flows import console
 from flows.analyze import log_folder
@@ -39,6 +42,7 @@ from flows.files import replace_text
 from flows.job import announce_device, cores, describe_models, device_of, resolve_models
 from flows.logfile import log_path, session
 from flows.night import Night, disk_use, now
+from flows.notify import failure_body, page_of, tell_address
 from flows.pipeline import recipe_for
 from flows.server import prefect_server, state_folder
 from flows.survey import Surveyor
@@ -51,6 +55,10 @@ SET_ASIDE = 3
 
 STATE_FOLDER = "_archive"
 _SETTLED = "settled.json"
+
+
+class BusyError(FacelineError):
+    """Another run works on the same archive."""
 
 
 class Archive:
@@ -81,7 +89,8 @@ class Archive:
     def conditions(self) -> str:
         """Digest of the options that decide which footage is refused, but for what results follow from."""
         sections = {name: self.config.options[name].model_dump(mode="json") for name in ("limits", "require")}
-        return digest_of({**sections, "time_limit_s": self.config.archive.time_limit_s})
+        own = self.config.archive.model_dump(mode="json", include={"time_limit_s", "open_mib"})
+        return digest_of(sections | own)
 
     @cached_property
     def surveyor(self) -> Surveyor:
@@ -92,6 +101,7 @@ class Archive:
             self.folder,
             self.output,
             closed,
+            self.state,
             self.config.archive,
             Catalogue(self.state),
             self.records,
@@ -116,7 +126,7 @@ class Archive:
         """Hold the archive for the block. The system lets go of it when this process ends, however it ends.
 
         Raises:
-            FacelineError: another run works on the same folder, or puts its results into the same place.
+            BusyError: another run works on the same folder, or puts its results into the same place.
         """
         import filelock
 
@@ -130,7 +140,7 @@ class Archive:
                 try:
                     held.enter_context(lock)
                 except filelock.Timeout:
-                    raise FacelineError(
+                    raise BusyError(
                         f"another run works on this archive{_running(who)}",
                         where=shown(self.folder),
                         cure="wait for its end; what it finishes is not done again",
@@ -160,10 +170,11 @@ def archive(arguments: Sequence[str]) -> int:
     """
     config = load_config(arguments, STAGES)
     work = open_archive(config)
-    with session(log_path(log_folder(config), "archive", work.folder.name)) as reporter, work.alone():
+    log_file = log_path(log_folder(config), "archive", work.folder.name)
+    with session(log_file) as reporter, work.alone(), running(config.store.root, "archive", work.folder.name):
         console.say(describe_models(resolve_models(config, STAGES), config))
         announce_device(device_of(config), config)
-        night = begin_night(work, reporter, "asked for")
+        night = begin_night(work, reporter, BY_HAND)
         with ended(work, night):
             turns = night.turns()
             crowd = crowd_of(work, night)
@@ -202,12 +213,15 @@ def begin_night(work: Archive, reporter: Reporter, reason: str) -> Night:
     survey = work.surveyor.survey()
     found = len(survey.contents) + len(survey.young) + len(survey.unreadable)
     if not found and work.settled:
-        raise FacelineError(
+        error = FacelineError(
             f"no footage is there, but {len(work.settled)} files were the last time",
             where=shown(work.folder),
             cure=f"see whether it is mounted; if they are meant to be gone, remove "
             f"{shown(work.output / STATE_FOLDER / _SETTLED)}",
         )
+        # There is no night to write a page of, but whoever waits for one should hear why.
+        tell_address(work.config.archive, lambda: failure_body(work.folder, error))
+        raise error
     work.records.put_recipe(work.recipe)
     before = nights_since_the_last_whole_one(work.journals)
     night = Night(work, survey, before, Journal(work.journals, datetime.now(UTC)), reporter, reason)
@@ -221,30 +235,50 @@ def begin_night(work: Archive, reporter: Reporter, reason: str) -> Night:
 
 
 @contextlib.contextmanager
-def ended(work: Archive, night: Night) -> Iterator[None]:
-    """Around the work: what is gone is noted, the journal ends, and the night's page and tables are written."""
-    before, cut_off = night.before
+def ended(work: Archive, night: Night, next_at: datetime | None = None) -> Iterator[None]:
+    """Around the work: what is gone is noted, the journal ends, the night's page and tables are written, and whoever
+    wants to know is told.
+
+    Args:
+        next_at: when the schedule runs next.
+    """
     try:
         yield
         night.note_what_is_gone()
         night.end({"disk": disk_use(work.config.store.root, work.output)})
     except BaseException as error:
         night.cut_short(error)
+        # Whatever is wrong with the page is no reason to hide what ended the run.
+        with contextlib.suppress(Exception):
+            publish_night(work, night, next_at, patient=isinstance(error, Exception))
         raise
+    finally:
+        night.close()
+    publish_night(work, night, next_at)
+    for name in night_names(work.journals)[: -work.config.archive.keep_nights]:
+        (work.journals / f"{name}.jsonl").unlink(missing_ok=True)
+
+
+def publish_night(work: Archive, night: Night, next_at: datetime | None, *, patient: bool = True) -> None:
+    """Write the night's page and tables, then tell the address that wants to know."""
+    before, cut_off = night.before
     changed = None
     if before is not None and (recipe := work.records.recipe(str(before.begin.get("recipe")))) is not None:
         changed = changes(recipe, work.recipe)
-    night.summary = summarize(
+    summary = summarize(
         read_night(work.journals, night.name),
         before,
         cut_off,
         work.records,
         past=past_figures(work.journals, night.name),
         changes=changed,
+        next_at=next_at,
     )
-    night.page = write_night(work.output, night.summary, work.config.archive.keep_nights)
-    for name in night_names(work.journals)[: -work.config.archive.keep_nights]:
-        (work.journals / f"{name}.jsonl").unlink(missing_ok=True)
+    keep = work.config.archive.keep_nights
+    night.summary, night.page = summary, write_night(work.output, summary, keep)
+    if said := tell_address(work.config.archive, lambda: webhook_body(summary, page_of(work.output)), patient=patient):
+        night.summary = replace(summary, notification=said)
+        write_night(work.output, night.summary, keep)
 
 
 def crowd_of(work: Archive, night: Night) -> int:

@@ -7,13 +7,18 @@ header is read. Runs nothing and changes nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
+from faceline import familiar
 from faceline.errors import FootageError
+from faceline.fingerprint import code_at_rest
 from faceline.headers import stated_span
+from faceline.sampling import SampleParams
 from faceline.stages import STAGES
 from faceline.store import Store
 from faceline.timeline import Segment, cut_into_segments
@@ -27,7 +32,7 @@ from flows.files import valid_text
 from flows.job import cores, describe_models, resolve_models
 from flows.pipeline import Node, build_pipeline
 from flows.survey import Content
-from flows.walk import Planned, plan
+from flows.walk import plan
 
 MOST_FILES = 200
 """Files listed with what they have to do; the rest is counted."""
@@ -78,9 +83,10 @@ def plan_archive(config: Config) -> int:
     work = open_archive(config)
     models = resolve_models(config, STAGES)
     console.say(describe_models(models, config))
-    survey = work.surveyor.survey(keep=False)
-    timings = stage_timings(Store(config.store.root), [stage.name for stage in STAGES])
-    outlooks = [outlook_of(work, content, models, timings) for content in survey.of("work")]
+    store = Store(config.store.root)
+    survey = work.surveyor.glance({*familiar.met(store.folder), *familiar.met(work.state)})
+    planner = _Planner(work, models, stage_timings(store, [stage.name for stage in STAGES]))
+    outlooks = planner.outlooks(survey.of("work"))
     if outlooks:
         columns = ("file", "cached", "run", "depends", "time", "reason")
         rows = [_row(outlook) for outlook in outlooks[:MOST_FILES]]
@@ -93,27 +99,63 @@ def plan_archive(config: Config) -> int:
     return 0
 
 
-def outlook_of(work: Archive, content: Content, models: Mapping[str, ResolvedModel], timings: Timings) -> Outlook:
-    """Plan one content."""
-    footage = known_footage(work.folder / content.files[0], content)
-    if footage is None:
+class _Planner:
+    """Plans contents, one after the other.
+
+    Args:
+        work: the archive.
+        models: resolved weights, by role.
+        timings: what stages took before.
+    """
+
+    def __init__(self, work: Archive, models: Mapping[str, ResolvedModel], timings: Timings) -> None:
+        self._work, self._models, self._timings = work, models, timings
+        self._laid_out: dict[int, Sequence[Node]] = {}
+
+    def outlooks(self, contents: Sequence[Content]) -> list[Outlook]:
+        """What each content has to do, in their order."""
+        paths = [self._work.folder / content.files[0] for content in contents]
+        # Headers first and together: opening a file waits for the disk, and keeps no other from being opened.
+        with ThreadPoolExecutor(max_workers=2 * cores()) as pool:
+            footages = list(pool.map(known_footage, paths, contents))
+        with code_at_rest():
+            return [
+                self._unreadable(content) if footage is None else self._outlook(content, footage)
+                for content, footage in zip(contents, footages, strict=True)
+            ]
+
+    @staticmethod
+    def _unreadable(content: Content) -> Outlook:
         return Outlook(content, Counter(), f"{content.why}; it cannot be opened, and will be quarantined", 0.0)
-    config = work.config.for_footage(str(footage.path), None)
-    pipeline = build_pipeline(footage, config, models, STAGES)
-    planned = list(plan(pipeline))
-    states = Counter(str(item.explanation.state) for item in planned)
-    due = [item for item in planned if item.explanation.state != "cached"]
-    reason = content.why if not due else f"{due[0].node.name}: {due[0].explanation.reason}"
-    return Outlook(content, states, reason, timings.estimate(_runs(due)))
+
+    def _outlook(self, content: Content, footage: KnownFootage) -> Outlook:
+        if not content.sha256:
+            return self._outlook_of_new(content, footage)
+        config = self._work.config.for_footage(str(footage.path), None)
+        planned = list(plan(build_pipeline(footage, config, self._models, STAGES)))
+        states = Counter(str(item.explanation.state) for item in planned)
+        due = [item for item in planned if item.explanation.state != "cached"]
+        reason = content.why if not due else f"{due[0].node.name}: {due[0].explanation.reason}"
+        runs = [(item.node.stage.name, _length_s(item.node.segment)) for item in due]
+        return Outlook(content, states, reason, self._timings.estimate(runs))
+
+    def _outlook_of_new(self, content: Content, footage: KnownFootage) -> Outlook:
+        """Of a content that was never met nothing is stored, so that all its stages run and no key need be made."""
+        segments = footage.segments(cast(SampleParams, self._work.config.params["sample"]).segment_s)
+        nodes = self._laid_out.get(len(segments))
+        if nodes is None:
+            # Which nodes there are follows from the number of segments alone.
+            pipeline = build_pipeline(footage, self._work.config, self._models, STAGES)
+            nodes = self._laid_out[len(segments)] = list(pipeline.nodes.values())
+        runs = [
+            (node.stage.name, None if node.segment is None else _length_s(segments[node.segment.index]))
+            for node in nodes
+        ]
+        return Outlook(content, Counter(run=len(nodes)), content.why, self._timings.estimate(runs))
 
 
-def _runs(due: Sequence[Planned]) -> Iterator[tuple[str, float | None]]:
-    for item in due:
-        yield item.node.stage.name, _length_s(item.node)
-
-
-def _length_s(node: Node) -> float | None:
-    return None if node.segment is None else float(node.segment.end_s - node.segment.start_s)
+def _length_s(segment: Segment | None) -> float | None:
+    return None if segment is None else float(segment.end_s - segment.start_s)
 
 
 def known_footage(path: Path, content: Content) -> KnownFootage | None:

@@ -25,8 +25,11 @@ MOST_VALUES = 100_000
 
 _MOST_CHARACTERS = 20_000
 
-VERBATIM = ("footage", "output", "config", "store.root", "models.folder")
-"""Options whose value is a path and is taken literally."""
+VERBATIM = (
+    *("footage", "output", "config", "store.root", "models.folder", "custody.sign_key"),
+    *("schedule.cron", "archive.webhook"),
+)
+"""Options whose value is taken literally: paths, and texts full of characters that mean something in the grammar."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def split_arguments(arguments: Sequence[str]) -> Arguments:
             cure = "one at a time, or a whole folder with `faceline archive`" if name == "footage" else ""
             raise UsageError(f"{name}= is given twice", cure=cure)
         if not value:
-            raise UsageError(f"{name}= is empty", cure=f"write {name}=PATH")
+            raise UsageError(f"{name}= is empty", cure=f"write {name}=VALUE")
         paths[name] = _literal(value)
     return Arguments(paths, tuple(overrides))
 

@@ -27,8 +27,12 @@ _ROOMS = {
     "analyze": "flows.analyze:analyze",
     "archive": "flows.archive:archive",
     "plan": "flows.plan:show_plan",
+    "serve": "flows.serve:serve",
     "sweep": "flows.sweep:sweep",
     "verify": "flows.verify:verify",
+    "gc": "flows.gc:gc",
+    "pin": "flows.pin:pin",
+    "unpin": "flows.pin:unpin",
     "models": "flows.models:models",
     "config": "flows.show:show_config",
 }

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -192,8 +194,23 @@ def composer(folder: Path | None = None) -> Iterator[Composer]:
         yield Composer(GlobalHydra.instance().config_loader())
 
 
-def file_options(path: Path) -> list[tuple[str, Any]]:
-    """The options in a YAML file of one's own, by their dotted names.
+@dataclass(frozen=True)
+class ConfigFile:
+    """A configuration file of one's own, as it was when it was read.
+
+    Attributes:
+        path: the file.
+        sha256: hex digest of the bytes that the options were read from.
+        options: the options in it, by their dotted names.
+    """
+
+    path: Path
+    sha256: str
+    options: tuple[tuple[str, Any], ...]
+
+
+def read_config_file(path: Path) -> ConfigFile:
+    """Read a YAML file of one's own, once: what is used is what the digest was taken of.
 
     Raises:
         UsageError: it cannot be read, or is no mapping.
@@ -212,12 +229,10 @@ def file_options(path: Path) -> list[tuple[str, Any]]:
             why = getattr(error, "strerror", None) or str(error)
             raise UsageError(f"cannot read the configuration: {why}", where=str(path)) from error
         raise UsageError(f"is no YAML: {' '.join(str(error).split())}", where=str(path)) from error
-    if tree is None:
-        return []
-    if not isinstance(tree, dict):
+    if tree is not None and not isinstance(tree, dict):
         raise UsageError("must hold options, as in `sample: {fps: 5}`", where=str(path))
     _check_extent(tree, path)
-    return list(_flattened("", tree))
+    return ConfigFile(path, hashlib.sha256(data).hexdigest(), tuple(_flattened("", tree or {})))
 
 
 def _check_extent(tree: Any, path: Path) -> None:

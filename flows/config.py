@@ -17,16 +17,18 @@ from pydantic import BaseModel, ValidationError
 from faceline.errors import UsageError
 from faceline.stage import Stage, StageParams
 from flows.arguments import VERBATIM, Arguments, did_you_mean, option_name, split_arguments
-from flows.composition import Composer, composer, file_options, override_value, set_value
+from flows.composition import Composer, ConfigFile, composer, override_value, read_config_file, set_value
 from flows.grid import TRIAL_SECTION, expand, expand_jobs, is_trial_option
 from flows.options import (
     SECTIONS,
     ArchiveOptions,
+    CustodyOptions,
     LimitOptions,
     ModelOptions,
     RequireOptions,
     RunnerOptions,
     RuntimeOptions,
+    ScheduleOptions,
     StoreOptions,
 )
 from flows.violations import option_names, violations
@@ -64,6 +66,7 @@ class Config:
         tree: everything as plain containers, for ``run.json`` and for people.
         overrides: what the command line (and a configuration file) said; in a sweep, without what makes the trials.
         paths: what was said literally, but for the footage.
+        file: the file of one's own that options came from, or None.
     """
 
     footage: str | None
@@ -74,6 +77,7 @@ class Config:
     tree: Mapping[str, Any]
     overrides: tuple[str, ...]
     paths: Mapping[str, str] = field(default_factory=dict)
+    file: ConfigFile | None = None
     rerun: str | None = None
     until: str | None = None
 
@@ -103,12 +107,20 @@ class Config:
         return cast(RequireOptions, self.options["require"])
 
     @cached_property
+    def custody(self) -> CustodyOptions:
+        return cast(CustodyOptions, self.options["custody"])
+
+    @cached_property
     def limits(self) -> LimitOptions:
         return cast(LimitOptions, self.options["limits"])
 
     @cached_property
     def archive(self) -> ArchiveOptions:
         return cast(ArchiveOptions, self.options["archive"])
+
+    @cached_property
+    def schedule(self) -> ScheduleOptions:
+        return cast(ScheduleOptions, self.options["schedule"])
 
     def for_footage(self, path: str, output: str | None) -> Config:
         """The same for another footage, as for each file of an archive."""
@@ -164,16 +176,17 @@ class _Loading:
 
     def __init__(self, hydra: Composer, given: Arguments, stages: Sequence[Stage]) -> None:
         self._hydra, self._stages, self._paths = hydra, stages, dict(given.paths)
-        config_file = self._paths.pop("config", None)
-        self.texts = [*self._from_file(config_file), *given.overrides]
+        path = self._paths.pop("config", None)
+        self._file = read_config_file(Path(path)) if path else None
+        self.texts = [*self._from_file(), *given.overrides]
         self._models: dict[str, type[BaseModel]] = {section_of(stage): stage.params for stage in stages}
         self._models |= SECTIONS
         self.parsed: list[Override] = []
         self._check_names()
 
-    def _from_file(self, path: str | None) -> list[str]:
+    def _from_file(self) -> list[str]:
         texts = []
-        for name, value in file_options(Path(path)) if path else ():
+        for name, value in self._file.options if self._file is not None else ():
             if name in VERBATIM:
                 self._paths.setdefault(name, "null" if value is None else str(value))
             else:
@@ -225,6 +238,7 @@ class _Loading:
             axes = _merged([*axes, *(text for text in self.texts if is_trial_option(text.partition("=")[0]))])
         found = self._trials(expand(self._hydra, axes) if trials is None else trials, wrong)
         _refuse(wrong)
+        _check_key(checked["custody"])
         # What the trials are made of is the space; the section itself only holds what the space is laid over.
         tree.pop(TRIAL_SECTION, None)
         tree["gridsearch"] = {SPACE: axes, **tree.get("gridsearch", {})}
@@ -237,6 +251,7 @@ class _Loading:
             tree=tree,
             overrides=tuple(plain_texts if trials is not None else self.texts),
             paths={name: value for name, value in self._paths.items() if name != "footage"},
+            file=self._file,
             rerun=tree.get("rerun"),
             # To end with the last stage is to run them all.
             until=None if tree.get("until") == self._stages[-1].name else tree.get("until"),
@@ -286,6 +301,14 @@ class _Loading:
 def _merged(texts: Sequence[str]) -> list[str]:
     """Of several overrides of one option the last, at the place of the first; as Hydra's sweeper has it."""
     return list({text.partition("=")[0]: text for text in texts}.values())
+
+
+def _check_key(custody: BaseModel | None) -> None:
+    """Refuse a key that cannot sign before a night's work, not after it."""
+    if isinstance(custody, CustodyOptions) and custody.sign_key is not None:
+        from faceline.signing import load_private_key
+
+        load_private_key(custody.sign_key, "custody.sign_key")
 
 
 def _refuse(wrong: Sequence[str]) -> None:

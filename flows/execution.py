@@ -1,4 +1,4 @@
-"""Where stages run: in worker processes that begin before Prefect is there, or in threads of this process.
+"""Where stages run: in worker processes that begin before Prefect is there, in threads of this one, or in a cluster.
 
 Starting Prefect keeps a core busy for seconds. Meanwhile the workers go through the pipeline on their own; what they
 have begun by then is taken over by the flow's tasks, so that Prefect shows every stage with its outcome.
@@ -7,19 +7,27 @@ have begun by then is taken over by the flow's tasks, so that Prefect shows ever
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 from flows.console import Silent
-from flows.job import Job
+from flows.job import Job, room_for
 from flows.pipeline import Node
 from flows.preload import libraries, preload
+from flows.server import named_api_url
 from flows.walk import Done, plan
+from tasks.ray_settings import set_ray_up
+from tasks.remote import Cluster, missing_extra, sent_to
 from tasks.runner import StageOutcome, StageRequest
 from tasks.workers import Call, Workers, open_workers, performing
 
 log = logging.getLogger(__name__)
+
+EXTRAS = {"dask": ("dask", "distributed", "prefect_dask"), "ray": ("ray", "prefect_ray")}
+"""What has to be installed for which kind of runner."""
 
 
 @contextlib.contextmanager
@@ -32,9 +40,14 @@ def execution(first: Job, processes: int | None = None) -> Iterator[None]:
         first: what is begun with.
         processes: at most so many; None for as many as this job alone can use.
     """
-    if first.config.runner.kind == "threads":
+    kind = first.config.runner.kind
+    if kind == "threads":
         preload(due(first))
         yield
+        return
+    if kind in ("dask", "ray"):
+        with sent_to(cluster_for(first)) as cluster, room_for(cluster.slots):
+            yield
         return
     most = max(first.side_by_side, processes or 1)
     with open_workers(min(first.workers, most), first.workers, libraries(due(first))) as workers:
@@ -46,6 +59,41 @@ def execution(first: Job, processes: int | None = None) -> Iterator[None]:
         finally:
             performing.reset(token)
             start.end()
+
+
+def cluster_for(job: Job) -> Cluster:
+    """The cluster that a job's configuration names, or one of its own.
+
+    Raises:
+        ClusterError: its libraries are not installed, or it cannot be reached or used; in one line.
+    """
+    runner = job.config.runner
+    try:
+        kind: Any
+        if runner.kind == "dask":
+            from tasks.remote_dask import DaskCluster as kind
+        else:
+            set_ray_up(own_cluster=runner.address is None)
+            from tasks.remote_ray import RayCluster as kind
+        for name in EXTRAS[runner.kind]:
+            if importlib.util.find_spec(name) is None:
+                raise ModuleNotFoundError(name=name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in EXTRAS[runner.kind]:
+            raise
+        raise missing_extra(runner.kind, error) from error
+    cluster: Cluster = kind(
+        runner.address,
+        processes=job.workers,
+        memory_mib=runner.memory_mib,
+        retries=runner.retries,
+        wait_s=runner.wait_s,
+        # Prefect as well: it is there that its tasks run.
+        modules=("flows.submission", *libraries(due(job))),
+        api_url=named_api_url(),
+    )
+    log.info("stages run on %s: %d at the same time", cluster.name, min(job.workers, cluster.slots))
+    return cluster
 
 
 def due(job: Job) -> list[str]:

@@ -1,4 +1,4 @@
-"""Runs as Prefect sees them. The only module of this package, with `flows.publish`, that imports Prefect.
+"""Runs as Prefect sees them. The only module of this package, beside `submission` and `publish`, that imports Prefect.
 
 A flow's parameters are the footage's path and overrides as on the command line, so that the UI shows what was run and
 a deployment can run the same. A run that comes from the command line has been made ready there (configuration,
@@ -11,12 +11,12 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from prefect import Flow, Task, flow
+from prefect import Flow, flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -28,14 +28,13 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
-from prefect.futures import PrefectFuture
 from prefect.logging.handlers import APILogWorker
 from prefect.states import Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
-from prefect.utilities.annotations import quote
 
 from faceline.errors import ArtifactError, FacelineError
 from faceline.report.results import check_replaceable
+from faceline.runs import running
 from faceline.stages import STAGES
 from flows.analyze import log_folder
 from flows.config import Config, load_config
@@ -44,29 +43,12 @@ from flows.execution import execution
 from flows.files import valid_text
 from flows.job import Job, announce_device, prepare
 from flows.logfile import log_path, session
-from flows.pipeline import Node
 from flows.publish import Publisher, one_line
 from flows.results import Finished, finish
-from flows.walk import Done
-from tasks.align import align
-from tasks.cluster import cluster
-from tasks.detect import detect
-from tasks.embed import embed
-from tasks.emote import emote
-from tasks.gridsearch import gridsearch
-from tasks.report import report
-from tasks.runner import StageOutcome, StageRequest
-from tasks.sample import sample
-from tasks.trial import trial
+from flows.served import belong_to_serve, footage_name, interrupted
+from flows.submission import Submission
 
 log = logging.getLogger(__name__)
-
-StageTask = Task[[StageRequest], State[StageOutcome]]
-
-TASKS: Mapping[str, StageTask] = {
-    task.name: task for task in (sample, detect, align, embed, emote, cluster, trial, gridsearch, report)
-}
-
 
 SETTLE_S = 10.0
 """How long a temporary server is given to write down the last task states before it is stopped."""
@@ -104,12 +86,26 @@ def handed_over(ready: Ready) -> Iterator[None]:
         _ready.reset(token)
 
 
-@flow(name="analyze", persist_result=False, log_prints=False)
+def _made_ready() -> Ready | None:
+    # A flow travels to the workers of a cluster, with all that its function names; a context variable could not.
+    return _ready.get()
+
+
+@flow(name="analyze", flow_run_name=footage_name, persist_result=False, log_prints=False)
 def analyze(footage: str, overrides: list[str] | None = None) -> State[Finished]:
-    """Analyse one footage: all stages, then the results folder."""
-    ready = _ready.get()
+    """Analyse one footage: all stages, then the results folder.
+
+    Args:
+        footage: the video file.
+        overrides: options as on the command line, such as ``output=/results/clip`` and ``sample.fps=5``.
+    """
+    ready = _made_ready()
     try:
         finished = _run_alone(footage, overrides or []) if ready is None else _run(ready)
+    except TerminationSignal:
+        if ready is not None:
+            raise
+        return interrupted()
     except FacelineError as error:
         return Failed(message=str(error), data=error)
     except Exception as error:
@@ -125,12 +121,14 @@ def analyze(footage: str, overrides: list[str] | None = None) -> State[Finished]
 def _run_alone(footage: str, overrides: Sequence[str]) -> Finished:
     """A run that Prefect began: from a deployment, with nothing made ready."""
     began_s = time.perf_counter()
+    belong_to_serve()
     config = load_config([f"footage={footage}", *overrides], STAGES)
     job = prepare(config, STAGES)
     if config.until is None:
         check_replaceable(job.output)
     job.check_precision()
-    with session(log_path(log_folder(config), "analyze", job.footage.name)) as reporter, execution(job):
+    log_file = log_path(log_folder(config), "analyze", job.footage.name)
+    with session(log_file) as reporter, running(job.pipeline.store, "analyze", job.footage.name), execution(job):
         announce_device(job.device, config)
         return _run(Ready(job, reporter, began_s))
 
@@ -174,7 +172,7 @@ def _run(ready: Ready) -> Finished:
     job = ready.job
     publisher = Publisher(job)
     for again in (False, True):
-        submit = Submission(job, temporary_server=ready.temporary_server)
+        submit = Submission(job)
         walk = job.walk(submit, ready.reporter, at_once=job.workers, stopping=ready.stopping)
         ready.reporter.total(job.footage.name, len(job.pipeline.nodes))
         try:
@@ -209,40 +207,3 @@ def settle() -> None:
             if not client.read_task_runs(flow_run_filter=mine, task_run_filter=unfinished, limit=1):
                 return
             time.sleep(0.1)
-
-
-class Submission:
-    """Begins nodes as Prefect task runs; a `Start`.
-
-    Args:
-        job: the job that they belong to.
-        temporary_server: whether the server ends with the run. Tags are what operators limit tasks by, so that Prefect
-            asks its server for a place before it begins a task that has some; on SQLite two that ask at the same time
-            may cost each other two seconds, and on a temporary server nobody can have set a limit.
-    """
-
-    def __init__(self, job: Job, *, temporary_server: bool = False) -> None:
-        self._job = job
-        self._futures: dict[str, PrefectFuture[Any]] = {}
-        self._tags = set() if temporary_server else {"faceline", one_line(job.footage.name)}
-
-    def __call__(self, node: Node, request: StageRequest, done: Done) -> None:
-        runner = self._job.config.runner
-        task: Any = TASKS[node.stage.name].with_options(
-            task_run_name=lambda: node.name,
-            tags=self._tags,
-            retries=runner.retries,
-            retry_delay_seconds=runner.retry_delay_s,
-        )
-        # Quoted: Prefect would otherwise search the request, down to the footage's keyframes, for futures.
-        future = task.submit(quote(request), wait_for=[self._futures[name] for name in node.before])
-        self._futures[node.name] = future
-        future.add_done_callback(lambda ended: done(_outcome_of(ended)))
-
-
-def _outcome_of(future: PrefectFuture[Any]) -> Callable[[], StageOutcome]:
-    def outcome() -> StageOutcome:
-        result: StageOutcome = future.result()
-        return result
-
-    return outcome

@@ -13,15 +13,19 @@ from itertools import chain
 from typing import Any
 
 from prefect import flow
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.context import FlowRunContext
-from prefect.states import Completed, Failed, State
+from prefect.exceptions import TerminationSignal
+from prefect.states import Cancelled, Completed, Failed, State
 
 from faceline.errors import FacelineError
+from faceline.names import printable
+from faceline.nightly.missed import BY_HAND, SCHEDULED
 from faceline.nightly.telling import markdown
+from faceline.runs import running
 from faceline.stages import STAGES
 from flows.analyze import log_folder
-from flows.archive import Archive, begin_night, counted, crowd_of, ended, exit_code, open_archive
+from flows.archive import Archive, BusyError, begin_night, counted, crowd_of, ended, exit_code, open_archive
 from flows.config import load_config, load_sweep
 from flows.console import Lines, Reporter
 from flows.execution import execution
@@ -30,8 +34,10 @@ from flows.flow import Ready, Submission, ending, for_job, readable_arguments, r
 from flows.job import Job, announce_device, device_of
 from flows.logfile import log_path, session
 from flows.night import Night, Turn
-from flows.publish import Publisher, artifact_place, one_line, unless_it_fails
+from flows.publish import Publisher, add_tags, artifact_place, one_line, unless_it_fails
+from flows.report_links import address_of
 from flows.results import Finished
+from flows.served import belong_to_serve, footage_name, interrupted, next_run
 from flows.sweep import Row, combination_name, prepare_all, run_combination
 
 log = logging.getLogger(__name__)
@@ -69,29 +75,48 @@ def _handed_over(many: Many) -> Iterator[None]:
         _many.reset(token)
 
 
-@flow(name="archive", persist_result=False, log_prints=False)
-def archive(footage: str, overrides: list[str] | None = None) -> State[None]:
-    """Analyse every footage below a folder that has something to compute, each in a sub-flow."""
+@flow(name="archive", flow_run_name=footage_name, persist_result=False, log_prints=False)
+def archive(footage: str, overrides: list[str] | None = None, reason: str = "") -> State[None]:
+    """Analyse every footage below a folder that has something to compute, each in a sub-flow.
+
+    Args:
+        footage: the folder.
+        overrides: options as on the command line, such as ``output=/results`` and ``sample.fps=5``.
+        reason: why it runs, for the page of the night; empty for what Prefect knows.
+    """
     many = _many.get()
     if many is not None and many.night is not None:
         work, night, turns, crowd = many.night
         _run_turns(night, turns, crowd, many.temporary_server)
         return _ended(work, night)
-    config = load_config([f"footage={footage}", *(overrides or [])], STAGES)
+    belong_to_serve()
     try:
+        config = load_config([f"footage={footage}", *(overrides or [])], STAGES)
         work = open_archive(config)
-        with session(log_path(log_folder(config), "archive", work.folder.name)) as reporter, work.alone():
+        log_file = log_path(log_folder(config), "archive", work.folder.name)
+        store, name = config.store.root, work.folder.name
+        with session(log_file) as reporter, work.alone(), running(store, "archive", name):
             announce_device(device_of(config), config)
-            night = begin_night(work, reporter, _reason())
-            with ended(work, night):
+            night = begin_night(work, reporter, reason or _reason())
+            with ended(work, night, next_run()):
                 turns = night.turns()
                 crowd = crowd_of(work, night)
                 first = night.until_work(turns, crowd)
                 if first is not None and first.job is not None:
                     with execution(first.job, processes=crowd):
                         _run_turns(night, chain([first], turns), crowd, temporary_server=False)
+    except BusyError as error:
+        # No failure: what the other run finishes need not be done again.
+        return Cancelled(name="Skipped", message=str(error))
     except FacelineError as error:
         return Failed(message=str(error), data=error)
+    except (TerminationSignal, KeyboardInterrupt, SystemExit):
+        # The last of them is what a sub-flow in this thread makes of the first.
+        log.warning("the run over %s was told to stop", printable(footage))
+        return interrupted()
+    except Exception as error:
+        log.exception("the run failed")
+        return Failed(message=f"unexpected {type(error).__name__}: {error}", data=error)
     return _ended(work, night)
 
 
@@ -114,6 +139,14 @@ def _ended(work: Archive, night: Night) -> State[None]:
             key=f"night-{place}",
             description=f"What the run over {name} found, what failed and why.",
         )
+    if address := address_of(work.output / "archive.html"):
+        unless_it_fails(
+            create_link_artifact,
+            link=address,
+            link_text=f"page of the night of {name}",
+            key=f"page-{place}",
+            description=f"The page of the last run over {name}, as long as `faceline serve` runs.",
+        )
     unless_it_fails(
         create_table_artifact,
         table=[
@@ -125,6 +158,8 @@ def _ended(work: Archive, night: Night) -> State[None]:
         description=f"{name}: {counted(entries)}",
     )
     code = exit_code(entries)
+    moments = night.summary.tally.new if night.summary is not None else 0
+    add_tags(*(("set aside",) if code else ()), *(("new moments",) if moments else ()))
     if code == 1:
         return Failed(message=counted(entries))
     # Partial success has a name of its own, so that it is told apart at a glance.
@@ -135,7 +170,7 @@ def _reason() -> str:
     """Why a run that the command line did not begin runs."""
     context = FlowRunContext.get()
     run = context.flow_run if context is not None else None
-    return "schedule" if run is not None and run.auto_scheduled else "asked for in Prefect"
+    return SCHEDULED if run is not None and run.auto_scheduled else f"{BY_HAND}, in Prefect"
 
 
 def run_archive_in_prefect(
@@ -149,19 +184,25 @@ def run_archive_in_prefect(
         named(footage=valid_text(work.folder), overrides=readable_arguments(work.config), return_state=True)
 
 
+def _made_ready() -> Many | None:
+    # As in `flows.flow`: a context variable could not travel with the flow.
+    return _many.get()
+
+
 @flow(name="combination", persist_result=False, log_prints=False)
 def combination(footage: str, overrides: list[str]) -> State[list[Row]]:
     """One combination of a sweep: everything up to the grid search, with its trials."""
-    many = _many.get()
+    many = _made_ready()
     if many is None:
         jobs = prepare_all(load_sweep([f"footage={footage}", *overrides], STAGES))
         many = Many(jobs)
     job = many.jobs[0]
     publisher = Publisher(job)
     try:
-        submit = Submission(job, temporary_server=many.temporary_server)
+        submit = Submission(job)
         walk = job.walk(submit, many.reporter, at_once=job.workers)
-        rows = run_combination(job, walk, many.reporter, lambda: publisher.progress(walk.share_done))
+        with running(job.pipeline.store, "sweep", job.footage.name):
+            rows = run_combination(job, walk, many.reporter, lambda: publisher.progress(walk.share_done))
         publisher.progress(1.0, now=True)
     except FacelineError as error:
         return Failed(message=str(error), data=error)
@@ -174,7 +215,7 @@ def combination(footage: str, overrides: list[str]) -> State[list[Row]]:
     return Completed(message=f"{len(job.config.trials)} trials", data=rows)
 
 
-@flow(name="sweep", persist_result=False, log_prints=False)
+@flow(name="sweep", flow_run_name=footage_name, persist_result=False, log_prints=False)
 def sweep(footage: str, overrides: list[str] | None = None) -> State[list[Row]]:
     """All combinations of a sweep, each in a sub-flow, and their leaderboard."""
     many = _many.get()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -26,6 +28,9 @@ log = logging.getLogger(__name__)
 
 MOST_WORKERS = 4
 """Default limit: each worker may hold networks and a batch of frames, and memory is to stay below 3 GB."""
+
+MOST_IN_CLUSTER = 64
+"""The same for a cluster, which has memory of its own; Prefect servers do not like to hear of more at once."""
 
 BATCH_SIZES = {"cpu": 32, "cuda": 128}
 """Default of ``runtime.batch_size`` by device: what keeps it busy; frames of a batch lie in memory side by side."""
@@ -61,7 +66,7 @@ class Job:
     @property
     def workers(self) -> int:
         """Stages worked on at the same time."""
-        return self.config.runtime.workers or min(cores(), MOST_WORKERS)
+        return self.config.runtime.workers or _room.get() or min(cores(), MOST_WORKERS)
 
     @property
     def side_by_side(self) -> int:
@@ -73,8 +78,10 @@ class Job:
     def runtime(self) -> Runtime:
         """How each stage is executed."""
         options = self.config.runtime
-        # Footage of one segment leaves nothing else to do most of the time, so its stages may use all cores.
-        threads = options.threads or max(1, cores() // min(self.workers, self.side_by_side * self.crowd))
+        # Footage of one segment leaves nothing else to do most of the time, so its stages may use all cores; those of
+        # other machines are not ours to count.
+        ours = 1 if self.config.runner.address else cores()
+        threads = options.threads or max(1, ours // min(self.workers, self.side_by_side * self.crowd))
         batch_size = options.batch_size or BATCH_SIZES[self.device.kind]
         return Runtime(device=self.device.kind, batch_size=batch_size, threads=threads)
 
@@ -84,9 +91,7 @@ class Job:
         Raises:
             ModelError: in one line, with the cure.
         """
-        precision = getattr(self.config.params.get("embed"), "precision", "fp32")
-        if precision != "fp32":
-            check_precision(precision, self.device.kind)
+        check_precision_of(self.config)
 
     def walk(self, start: Start, reporter: Reporter, at_once: int = 1, stopping: threading.Event | None = None) -> Walk:
         """A run over the pipeline, ready to begin."""
@@ -99,6 +104,19 @@ class Job:
             stopping=stopping,
             limit_s=self.limit_s,
         )
+
+
+_room: ContextVar[int | None] = ContextVar("room", default=None)
+
+
+@contextlib.contextmanager
+def room_for(stages: int) -> Iterator[None]:
+    """Within the block, so many stages are worked on at the same time unless ``runtime.workers`` says otherwise."""
+    token = _room.set(min(stages, MOST_IN_CLUSTER))
+    try:
+        yield
+    finally:
+        _room.reset(token)
 
 
 def cores() -> int:
@@ -129,6 +147,17 @@ def prepare(config: Config, stages: Sequence[Stage], footage: Any = None) -> Job
 def device_of(config: Config) -> Device:
     """Where the networks of a run under this configuration run; looked for once per process."""
     return _device(config.runtime.device)
+
+
+def check_precision_of(config: Config) -> None:
+    """Refuse a precision that the device of a configuration cannot do.
+
+    Raises:
+        ModelError: in one line, with the cure.
+    """
+    precision = getattr(config.params.get("embed"), "precision", "fp32")
+    if precision != "fp32":
+        check_precision(precision, device_of(config).kind)
 
 
 @cache

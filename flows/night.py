@@ -32,12 +32,14 @@ from faceline.nightly.summary import Summary
 from faceline.report.results import check_replaceable
 from faceline.stages import STAGES
 from flows.analyze import is_cached, run_here
+from flows.config import Config
 from flows.console import Hushed, Reporter
 from flows.files import valid_text
 from flows.job import Job, prepare
 from flows.results import Finished
 from flows.side_by_side import Labelled, run_side_by_side
 from flows.survey import Content, Survey
+from tasks.guarded import GuardedOpener
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,13 @@ class Turn:
 
     content: Content
     job: Job | None = None
+
+
+def opener_for(config: Config) -> GuardedOpener | None:
+    """What opens an archive's footage; None where no processes are wanted, and it is opened in this one."""
+    if config.runner.kind == "threads":
+        return None
+    return GuardedOpener(config.limits.limits, config.archive.open_mib * 2**20)
 
 
 class Night:
@@ -90,6 +99,8 @@ class Night:
         self._entries: dict[str, Entry] = {}
         self._recipes: dict[str, Recipe | None] = {}
         self._here: dict[str, str] = {}
+        self._twins: list[Content] = []
+        self._opener = opener_for(archive.config)
         journal.begin(
             {
                 "began": now(),
@@ -103,6 +114,11 @@ class Night:
                 "reason": reason,
             }
         )
+
+    def close(self) -> None:
+        """End the process in which footage is opened."""
+        if self._opener is not None:
+            self._opener.close()
 
     @property
     def entries(self) -> list[Entry]:
@@ -162,17 +178,18 @@ class Night:
             self._is_here(content)
             if content.verdict == "work":
                 yield Turn(content)
+            elif content.verdict == "unchanged" and content.files[0] not in self._survey.young:
+                # The content of another file, which may still be under way: listed at the end, with what came of that.
+                self._twins.append(content)
             else:
-                self._note_twin(content)
+                self._note_known(content)
 
-    def _note_twin(self, content: Content) -> None:
-        """A late file that has the content of another: nothing to do but to list it."""
-        first = self._entries.get(content.files[0])
-        for name in content.files[1:] if first is not None else content.files:
-            if first is not None:
-                self._enter(replace(first, file=name, same_as=first.file, stages_run=0, seconds=0.0, moved_from=""))
-        if first is None and content.record is not None:
-            self._note_known(content)
+    def _note_twins(self) -> None:
+        for content in self._twins:
+            first, *others = content.files
+            for name in others:
+                twin = replace(self._entries[first], file=name, stages_run=0, seconds=0.0, moved_from="")
+                self._enter(replace(twin, same_as=self._entries[first].same_as or first))
 
     def until_work(self, turns: Iterator[Turn], crowd: int) -> Turn | None:
         """Deal with contents that need no computing; the first that does, with its job. The rest stays in ``turns``."""
@@ -213,7 +230,8 @@ class Night:
         file, results = self._archive.folder / content.files[0], self._archive.output / content.results
         try:
             self._bring_results(content)
-            job = prepare(self._archive.config.for_footage(str(file), str(results)), STAGES)
+            config = self._archive.config.for_footage(str(file), str(results))
+            job = prepare(config, STAGES, None if self._opener is None else self._opener.open(file))
             if job.footage.sha256 != content.sha256:
                 raise FootageChangedError("the footage changed since it was found", where=str(file))
             check_replaceable(job.output)
@@ -390,7 +408,8 @@ class Night:
     # ---------------------------------------------------------------------------------------------- the end
 
     def note_what_is_gone(self) -> None:
-        """Note files of the last whole run that are no longer there; results are kept."""
+        """Note late copies, and files of the last whole run that are no longer there; their results are kept."""
+        self._note_twins()
         entered = {entry.file for entry in self.entries}
         for name, sha256 in sorted(self._archive.settled.items()):
             if name in entered:

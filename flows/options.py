@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from faceline.limits import Limits
+from flows.timetable import check_cron, check_zone
 
 VIDEO_EXTENSIONS = (
     *("3gp", "asf", "avi", "divx", "dv", "f4v", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "mts"),
     *("mxf", "ogv", "ts", "vob", "webm", "wmv"),
 )
+
+NIGHTLY = "0 2 * * *"
 
 
 class Options(BaseModel):
@@ -67,11 +70,29 @@ class RuntimeOptions(Options):
 class RunnerOptions(Options):
     """What Prefect hands the stages to, and how it retries."""
 
-    kind: Literal["processes", "threads"] = Field(default="processes", description="processes, or threads of this one")
+    kind: Literal["processes", "threads", "dask", "ray"] = Field(
+        default="processes",
+        description="worker processes of this machine, threads of this process, or workers of a Dask or a Ray cluster",
+    )
     retries: int = Field(
         default=2, ge=0, le=100, description="how often a stage is tried again after an error that can pass by itself"
     )
     retry_delay_s: float = Field(default=5.0, ge=0, le=3600, description="pause before a retry, in seconds")
+    address: str | None = Field(
+        default=None,
+        min_length=1,
+        description="dask, ray: the cluster to use (tcp://host:8786, tls://host:8786; ray://host:10001, host:6379), "
+        "auto for the one that the cluster's own configuration names, null for one of this machine",
+    )
+    wait_s: float = Field(
+        default=15.0, gt=0, le=3600, description="dask, ray: how long a cluster that is named may take to answer"
+    )
+    memory_mib: int | None = Field(
+        default=None,
+        ge=256,
+        description="dask: most memory of a worker of one's own cluster, which is ended beyond; ray: memory asked for "
+        "each stage; null for no limit",
+    )
 
 
 class StoreOptions(Options):
@@ -88,6 +109,17 @@ class RequireOptions(Options):
         ge=0,
         le=1000,
         description="least native frame rate, by the frames' times; 0 asks for nothing",
+    )
+
+
+class CustodyOptions(Options):
+    """How results can be shown to be what a run left; nothing here may change a result."""
+
+    sign_key: str | None = Field(
+        default=None,
+        min_length=1,
+        description="file with the Ed25519 private key (PEM or OpenSSH, not encrypted) that signs run.json; "
+        "null signs nothing",
     )
 
 
@@ -157,6 +189,13 @@ class ArchiveOptions(Options):
         gt=0,
         description="most seconds that one footage may take; one that takes longer is quarantined; null: no limit",
     )
+    open_mib: int = Field(
+        default=4096,
+        ge=512,
+        le=1_048_576,
+        description="address space in MiB that opening one footage may take in its process; footage that takes more is "
+        "quarantined",
+    )
     retry: bool = Field(
         default=False, description="try quarantined footage again, though neither it nor the configuration changed"
     )
@@ -166,6 +205,69 @@ class ArchiveOptions(Options):
     keep_nights: int = Field(
         default=60, ge=1, le=100_000, description="runs whose journals and pages are kept; older ones are removed"
     )
+    webhook: str | None = Field(
+        default=None,
+        description="address (http or https) that is sent a short JSON summary after each run; null: FACELINE_WEBHOOK, "
+        "else nobody is told",
+    )
+
+    @field_validator("webhook")
+    @classmethod
+    def _is_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            from faceline.nightly.notification import check_address
+
+            check_address(value)
+        return value
+
+
+class ScheduleOptions(Options):
+    """When `serve` runs the archive, and what it offers meanwhile; nothing here may change a result."""
+
+    cron: str | None = Field(
+        default=NIGHTLY,
+        description="when: minute, hour, day of the month, month, day of the week; null: only by hand, in the UI",
+    )
+    timezone: str | None = Field(
+        default=None, description="time zone of these times by its IANA name (Europe/Berlin); null: this machine's"
+    )
+    catch_up: bool = Field(
+        default=True,
+        description="run once at the start if a time of the schedule has passed without a whole run since",
+    )
+    concurrency: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="runs at the same time, of the archive (never two) and of single footages together",
+    )
+    port: int = Field(
+        default=4200,
+        ge=0,
+        le=65535,
+        description="port, on loopback, of the Prefect server that serve starts where none is named; 0: any",
+    )
+    reports_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="port, on loopback, where serve offers the results folder for reading; 0: any; null: it does not",
+    )
+
+    @field_validator("cron")
+    @classmethod
+    def _is_cron(cls, value: str | None) -> str | None:
+        # What everybody has is not looked at each time: the parser takes a twentieth of a second to load.
+        if value not in (None, NIGHTLY):
+            check_cron(str(value))
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_zone(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_zone(value)
+        return value
 
 
 SECTIONS: dict[str, type[Options]] = {
@@ -174,7 +276,9 @@ SECTIONS: dict[str, type[Options]] = {
     "runner": RunnerOptions,
     "store": StoreOptions,
     "require": RequireOptions,
+    "custody": CustodyOptions,
     "limits": LimitOptions,
     "archive": ArchiveOptions,
+    "schedule": ScheduleOptions,
 }
 """Sections of the configuration that are not a stage's, by name."""

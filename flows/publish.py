@@ -15,14 +15,18 @@ from typing import Any
 from uuid import UUID
 
 from prefect.artifacts import (
+    create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
 )
+from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext
 
 from faceline.timeline import timecode
 from flows.job import Job
+from flows.report_links import address_of
 from flows.results import Finished
 
 log = logging.getLogger(__name__)
@@ -80,6 +84,31 @@ class Publisher:
             key=f"summary-{self._place}",
             description=f"Run over {name}",
         )
+        if address := address_of(self._job.output / "report.html"):
+            unless_it_fails(
+                create_link_artifact,
+                link=address,
+                link_text=f"report of {name}",
+                key=f"report-{self._place}",
+                description=f"The report of {name}, as long as `faceline serve` runs.",
+            )
+        counts = finished.run["counts"]
+        people = counts["persons"]
+        add_tags("1 person" if people == 1 else f"{people} persons", "moments" if counts["events"] else "no moments")
+
+
+def add_tags(*tags: str) -> None:
+    """Add tags to this flow run, by which the UI filters. Of flow runs only: see docs/adr/0007-speed.md."""
+    context = FlowRunContext.get()
+    run = context.flow_run if context is not None else None
+    if run is None or not tags:
+        return
+
+    def update() -> None:
+        with get_client(sync_client=True) as client:
+            client.update_flow_run(run.id, tags={*client.read_flow_run(run.id).tags, *tags})
+
+    unless_it_fails(update)
 
 
 def artifact_place(name: str, path: str) -> str:
@@ -131,6 +160,7 @@ def summary_markdown(job: Job, finished: Finished) -> str:
         ("models", ", ".join(f"{role} {model['name']}" for role, model in run["models"].items()) or "none"),
         ("stages", finished.states),
         ("results", f"`{_code(str(job.output.absolute()))}`"),
+        ("report", address_of(job.output / "report.html") or f"`{_code(str(job.output.absolute() / 'report.html'))}`"),
     ]
     lines = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts)]
     lines += ["", "```", finished.summary.replace("```", "'''"), "```", ""]

@@ -59,16 +59,26 @@ def finish(job: Job, outcomes: Mapping[str, StageOutcome], records: Sequence[Rec
     """
     if job.config.until is not None:
         return _ended_early(job, outcomes, records, seconds)
+    from faceline.custody import custody_bytes
     from faceline.report.leaderboard_text import leaderboard_markdown
     from faceline.report.results import write_results
     from faceline.report.summary import console_summary, event_rows
+    from faceline.signing import ALGORITHM, load_private_key
 
     report = next(node for node in job.pipeline.nodes.values() if node.stage.name == "report")
     inputs = stored_inputs(job, report.stage, outcomes)
-    files = dict(Store(job.pipeline.store).read(outcomes[report.name].ref).files("files"))
+    store = Store(job.pipeline.store)
+    files = dict(store.read(outcomes[report.name].ref).files("files"))
+    custody = custody_bytes([store.read(outcomes[name].ref).manifest for name in job.pipeline.nodes])
+    facts = run_facts(job, records, seconds, {outcome.ref.key: outcome.ref.digest for outcome in outcomes.values()})
     left_out = faces_left_out(outcomes)
-    facts = run_facts(job, records, seconds) | {"faces_left_out": left_out}
-    run = write_results(job.output, files, inputs, facts)
+    facts["faces_left_out"] = left_out
+    sign = None
+    if key_file := job.config.custody.sign_key:
+        key = load_private_key(key_file, "custody.sign_key")
+        facts["signature"] = {"algorithm": ALGORITHM, "public_key": key.public.text}
+        sign = key.sign
+    run = write_results(job.output, files, inputs, facts, custody=custody, sign=sign)
     top = getattr(report.params, "top_events", 10)
     trials, comparison = inputs.table("gridsearch", "trials"), inputs.table("gridsearch", "comparison")
     leaderboard = leaderboard_markdown(trials, comparison)
@@ -112,9 +122,18 @@ def _valid(tree: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {name: valid_text(tree[name]) for name in names if tree.get(name)}
 
 
-def run_facts(job: Job, records: Sequence[Record], seconds: float) -> dict[str, Any]:
-    """The part of ``run.json`` that is known without reading artifacts."""
-    footage = job.footage
+def run_facts(
+    job: Job, records: Sequence[Record], seconds: float, digests: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The part of ``run.json`` that is known without reading artifacts.
+
+    Args:
+        job: what was run.
+        records: its stages.
+        seconds: wall time of the run.
+        digests: key → digest of its artifact.
+    """
+    footage, config, digests = job.footage, job.config, digests or {}
     return {
         "faceline": faceline.__version__,
         "footage": {
@@ -123,8 +142,12 @@ def run_facts(job: Job, records: Sequence[Record], seconds: float) -> dict[str, 
             "duration_s": float(footage.duration_s),
             "start_s": float(footage.start_s),
         },
-        "config": {**job.config.tree, **_valid(job.config.tree, ("footage", "output"))},
-        "overrides": [valid_text(argument) for argument in job.config.arguments],
+        # Where somebody keeps a private key is nobody's business; the public one stands in ``signature``.
+        "config": {**config.tree, **_valid(config.tree, ("footage", "output")), "custody": {}},
+        "overrides": [valid_text(text) for text in config.arguments if not text.startswith("custody.sign_key=")],
+        "config_file": None
+        if config.file is None
+        else {"path": valid_text(config.file.path), "sha256": config.file.sha256},
         "models": {role: {"name": m.name, "sha256": m.sha256, "source": m.source} for role, m in job.models.items()},
         "runtime": {
             "device": job.device.kind,
@@ -133,6 +156,9 @@ def run_facts(job: Job, records: Sequence[Record], seconds: float) -> dict[str, 
             "threads": job.runtime.threads,
             "workers": job.workers,
         },
-        "stages": [asdict(record) | {"seconds": round(record.seconds, 3)} for record in records],
+        "stages": [
+            {**asdict(record), "seconds": round(record.seconds, 3), "digest": digests.get(record.key)}
+            for record in records
+        ],
         "seconds": round(seconds, 3),
     }

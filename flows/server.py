@@ -6,6 +6,7 @@ Nothing here imports Prefect before the temporary server's thread does: it reads
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import sys
@@ -45,6 +46,20 @@ QUIET = {
     # Events repeat what states, logs and artifacts say, which are kept; writing them is 11 % of what the server does.
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",
 }
+LASTING = {
+    **{
+        name: value
+        for name, value in QUIET.items()
+        if not name.startswith(("PREFECT_SERVER_SERVICES", "PREFECT_SERVER_UI"))
+    },
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    # Heartbeats of work pools, of which it has none.
+    "PREFECT_SERVER_SERVICES_FOREMAN_ENABLED": "false",
+    # Its history would grow for ever; runs of the last 90 days are kept.
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+}
+"""For the server of `serve`, which lives on: with schedules, the UI, events and automations."""
+
 _CLIENT = (
     "DO_NOT_TRACK",
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL",
@@ -80,15 +95,25 @@ def state_folder() -> Path:
 class PrefectServer:
     """Access to a Prefect server; started early with `start`, waited for late with `ready`.
 
+    Args:
+        lasting: folder for the history of a whole server with its UI, as `serve` starts it; None for a temporary one.
+        port: where a lasting one listens; 0 for any port.
+
     Attributes:
         url: address of the API, once started.
-        temporary: whether the server ends with this run.
+        temporary: whether the server ends with this process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lasting: Path | None = None, port: int = 0) -> None:
         self.url = named_api_url()
         self.temporary = self.url is None
+        self._lasting, self._port = lasting, port
         self._thread: ServerThread | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the server of this process still runs; true for a named one, of which nobody knows."""
+        return self._thread is None or self._thread.alive
 
     def start(self) -> None:
         """Start the temporary server if none is named, and set the environment that Prefect reads when imported.
@@ -106,14 +131,27 @@ class PrefectServer:
                 cure="start one with `prefect server start` and set PREFECT_API_URL",
             )
         try:
-            thread = ServerThread(state_folder(), QUIET)
+            thread = self._made()
         except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise FacelineError(
+                    f"port {self._port} is in use",
+                    cure=f"name another (schedule.port=0 takes any), or, if a Prefect server listens there, set "
+                    f"PREFECT_API_URL=http://127.0.0.1:{self._port}/api",
+                ) from error
             raise FacelineError(
                 f"the temporary Prefect server did not start: {error}",
                 cure=f"see whether {state_folder()} can be written, or set PREFECT_API_URL to a running server",
             ) from error
         thread.start()
         self._thread, self.url = thread, thread.url
+
+    def _made(self) -> ServerThread:
+        if self._lasting is None:
+            return ServerThread(state_folder(), QUIET)
+        # Prefect would unpack its UI into the folder of its package, which need not be writable.
+        settings = {**LASTING, "PREFECT_UI_STATIC_DIRECTORY": str(self._lasting / "ui")}
+        return ServerThread(self._lasting, settings, port=self._port, whole=True)
 
     def ready(self) -> None:
         """Wait until the server answers. Prefect must not be imported before, where the server is a temporary one.

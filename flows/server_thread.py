@@ -1,4 +1,4 @@
-"""The temporary Prefect server, in a thread of this process.
+"""A Prefect server of faceline's own, in a thread of this process: a temporary one, or that of `serve`.
 
 Prefect can start a temporary server by itself, but as a process of its own, which imports everything once more, on the
 first port it finds, with the database that every other temporary server uses, and one that outlives a killed parent.
@@ -49,19 +49,32 @@ class ServerThread:
     Args:
         root: where the slots are.
         settings: environment that Prefect shall read when it is imported; what is set already stays.
+        port: where to listen, on loopback; 0 for one that the system gives.
+        whole: with all routes, services and the UI, and without them only what a run needs.
 
     Attributes:
         url: address of the API.
+        slot: the folder of its database.
 
     Raises:
-        OSError: the slot cannot be made, or all are in use.
+        OSError: the slot cannot be made, all are in use, or the port is.
     """
 
-    def __init__(self, root: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, root: Path, settings: Mapping[str, str], *, port: int = 0, whole: bool = False) -> None:
+        self._whole = whole
         self._slot_lock, slot = take_slot(root)
+        self.slot = slot
         self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._listener.bind(("127.0.0.1", 0))
-        self._listener.listen(128)
+        try:
+            if port:
+                # As every server does: a port whose last connections are still being closed is free.
+                self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._listener.bind(("127.0.0.1", port))
+            self._listener.listen(128)
+        except OSError:
+            self._listener.close()
+            self._slot_lock.close()
+            raise
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/api"
         self._settings = {
             **{name: os.environ.get(name, value) for name, value in settings.items()},
@@ -100,6 +113,11 @@ class ServerThread:
             if self._error is not None:
                 raise self._error
             return self._ready
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs, or is about to."""
+        return self._thread.is_alive()
 
     def stop(self) -> None:
         """End the server, and put the environment back; one that is still importing is left behind."""
@@ -153,9 +171,10 @@ class ServerThread:
                     thread._ready = self.started
                     thread._changed.notify_all()
 
-        server.API_ROUTERS = _used(server.API_ROUTERS)
+        if not self._whole:
+            server.API_ROUTERS = _used(server.API_ROUTERS)
         config = uvicorn.Config(
-            server.create_app(ephemeral=True),
+            server.create_app(ephemeral=not self._whole),
             log_config=None,
             log_level="error",
             lifespan="on",

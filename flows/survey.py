@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from faceline import familiar
+from faceline.familiar import Ends
+from faceline.folders import Folder
 from faceline.nightly.catalogue import Catalogue, Unsteady
 from faceline.nightly.records import Record, Records
 from flows.discovery import find_footage, results_folders
@@ -29,7 +33,7 @@ class Content:
     """Files with the same bytes: analysed once, listed under every name.
 
     Attributes:
-        sha256: of the bytes.
+        sha256: of the bytes; empty where a plan knows that they are new, and has not read them.
         files: their paths below the archive's folder; the first is the one under whose name it is analysed.
         results: where its results belong, below the output folder.
         record: what came of it before; None if it was never seen.
@@ -74,6 +78,7 @@ class Surveyor:
         folder: the archive.
         output: where results go.
         closed: folders not to enter.
+        state: where it is kept what was met.
         options: what counts as footage.
         catalogue: digests of the files.
         records: what came of contents before.
@@ -85,6 +90,7 @@ class Surveyor:
     folder: Path
     output: Path
     closed: Sequence[Path]
+    state: Folder
     options: ArchiveOptions
     catalogue: Catalogue
     records: Records
@@ -93,15 +99,53 @@ class Surveyor:
     forced: bool = False
     _wanted: dict[str, str] = field(default_factory=dict)
 
-    def survey(self, progress: Callable[[int, int], None] = lambda done, total: None, *, keep: bool = True) -> Survey:
-        """Find all files and tell what is to be done with each content.
+    def survey(self, progress: Callable[[int, int], None] = lambda done, total: None) -> Survey:
+        """Find all files, hash those that are not known, and tell what is to be done with each content.
 
         Args:
             progress: told how many files are identified, of how many.
-            keep: whether digests made on the way are remembered for the next time.
         """
         began_s = time.perf_counter()
         found = Survey()
+        names = self._quiet(found)
+        digests = self._identify(names, found, progress)
+        self._keep()
+        found.contents = list(self._contents(digests))
+        found.young.sort()
+        found.seconds = time.perf_counter() - began_s
+        return found
+
+    def glance(self, met: Collection[Ends]) -> Survey:
+        """As `survey`, for planning: keeps nothing, and reads no footage whole that is told to be new by its ends.
+
+        Args:
+            met: the ends of contents that were met before, here or elsewhere.
+
+        Returns:
+            what was found; ``sha256`` is empty for contents that were told to be new.
+        """
+        began_s = time.perf_counter()
+        found = Survey()
+        names = self._quiet(found)
+        strangers = self._strangers(names, met)
+        digests = self._identify([name for name in names if name not in strangers], found)
+        known = list(self._contents(digests))
+        new = [Content("", (name,), self._wanted[name], None, "work", "never analysed") for name in strangers]
+        found.contents = sorted([*known, *new], key=lambda content: content.files[0])
+        found.young.sort()
+        found.seconds = time.perf_counter() - began_s
+        return found
+
+    def _keep(self) -> None:
+        """Keep the digests that were made, for the next run and for plans."""
+        self.catalogue.save()
+        for name, sha256 in self.catalogue.hashed().items():
+            # What is gone meanwhile a plan does not know by its ends, and hashes.
+            with contextlib.suppress(OSError):
+                familiar.note(self.state, self.folder / name, sha256)
+
+    def _quiet(self, found: Survey) -> list[str]:
+        """Names of all files that nobody is writing; the others and what cannot be read are noted."""
 
         def unreadable(error: OSError) -> None:
             name = os.path.relpath(error.filename, self.folder)
@@ -111,14 +155,27 @@ class Surveyor:
         names = [os.path.relpath(file, self.folder) for file in files]
         folders = results_folders(self.folder, files, self.output)
         self._wanted = {n: os.path.relpath(f, self.output) for n, f in zip(names, folders, strict=True)}
-        young = {name for name in names if self._is_young(name)}
-        digests = self._identify([name for name in names if name not in young], found, progress)
-        if keep:
-            self.catalogue.save()
-        found.young = sorted(young)
-        found.contents = list(self._contents(digests))
-        found.seconds = time.perf_counter() - began_s
-        return found
+        found.young = [name for name in names if self._is_young(name)]
+        # What is gone is forgotten, and with rehash all that is known.
+        self.catalogue.forget_all_but(set() if self.options.rehash else set(names))
+        young = set(found.young)
+        return [name for name in names if name not in young]
+
+    def _strangers(self, names: Sequence[str], met: Collection[Ends]) -> set[str]:
+        """Those of the names whose content neither was met before nor lies under another name."""
+
+        def ends(name: str) -> Ends | None:
+            with contextlib.suppress(OSError):
+                file = self.folder / name
+                if self.catalogue.known(name, file.stat()) is None:
+                    return Ends.of(file)
+            return None  # Known; or what is wrong with it is said when it is read whole.
+
+        # Waiting for a disk or for a share, not computing.
+        with ThreadPoolExecutor(max_workers=4 * cores()) as pool:
+            found = dict(zip(names, pool.map(ends, names), strict=True))
+        alike = Counter(found.values())
+        return {name for name, end in found.items() if end is not None and alike[end] == 1 and end not in met}
 
     def second_look(self, names: Sequence[str], known: Iterable[Content]) -> tuple[Survey, list[str]]:
         """Look again at files that were young, once they have had time to become quiet.
@@ -132,8 +189,8 @@ class Surveyor:
             time.sleep(min(0.5, self.options.quiet_s / 4))
         still = [name for name in waiting if self._is_young(name)]
         found = Survey()
-        digests = self._identify([name for name in waiting if name not in still], found, lambda done, total: None)
-        self.catalogue.save()
+        digests = self._identify([name for name in waiting if name not in still], found)
+        self._keep()
         there = {content.sha256: content for content in known}
         for content in self._contents(digests):
             twin = there.get(content.sha256)
@@ -151,7 +208,7 @@ class Surveyor:
                         "the same content as another file",
                     )
                 )
-        return found, still
+        return found, sorted({*still, *found.young})
 
     def _is_young(self, name: str) -> bool:
         try:
@@ -162,11 +219,9 @@ class Surveyor:
         return 0 <= time.time() - state.st_mtime < self.options.quiet_s
 
     def _identify(
-        self, names: Sequence[str], found: Survey, progress: Callable[[int, int], None]
+        self, names: Sequence[str], found: Survey, progress: Callable[[int, int], None] = lambda done, total: None
     ) -> dict[str, list[str]]:
         """Digest → names, in the order of the names."""
-        if self.options.rehash:
-            self.catalogue.forget_all_but(set())
 
         def identify(name: str) -> tuple[str, str | None, str]:
             try:

@@ -15,6 +15,7 @@ from typing import Any
 
 from faceline.errors import UsageError
 from faceline.names import printable
+from faceline.runs import running
 from faceline.stages import STAGES
 from faceline.store import Store
 from flows import console
@@ -91,6 +92,11 @@ def prepare_all(configs: Sequence[Config]) -> list[Job]:
 
 def run_jobs(jobs: Sequence[Job], reporter: Reporter) -> list[Row]:
     """Run all combinations, here if everything is cached, else as a Prefect flow."""
+    with running(jobs[0].pipeline.store, "sweep", jobs[0].footage.name):
+        return _run_jobs(jobs, reporter)
+
+
+def _run_jobs(jobs: Sequence[Job], reporter: Reporter) -> list[Row]:
     if all(is_cached(job) for job in jobs):
         return [row for job in jobs for row in run_combination(job, job.walk(start_here, reporter), reporter)]
     for job in jobs:

@@ -32,14 +32,18 @@ the main options (all of them: `faceline config`; each is explained in conf/conf
   sample.segment_s=75          most seconds of the pieces in which footage is worked on
   runtime.workers=2            stages at the same time; runtime.threads, runtime.batch_size
   runtime.device=cuda          networks on the GPU; auto: where there is one   [cpu]
-  store.root=DIR               where artifacts are kept                    [artifacts]
+  store.root=DIR|s3://BUCKET/PREFIX   where artifacts are kept             [artifacts]
   models.blendshapes=auto|face_landmarker|none  scores of MediaPipe's 52 blendshapes  [auto]
-  models.folder=DIR            downloaded weights                          [FACELINE_MODELS]"""
+  models.folder=DIR            downloaded weights                          [FACELINE_MODELS]
+  custody.sign_key=FILE        sign run.json with this Ed25519 key         [not signed]"""
 
 ENVIRONMENT = """\
 environment
   FACELINE_MODELS   folder of downloaded weights
-  FACELINE_STATE    folder for the history of temporary Prefect servers
+  FACELINE_CACHE    folder for copies of a remote store's payloads; FACELINE_CACHE_GIB of them at most   [8]
+  AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_PROFILE   for store.root=s3://BUCKET/PREFIX
+  FACELINE_STATE    folder for the history of Prefect servers that faceline starts
+  FACELINE_WEBHOOK  address that is told of each run over an archive; as archive.webhook, but for one that is secret
   PREFECT_API_URL   Prefect server to report to; without it a temporary one is started when there is work to do"""
 
 
@@ -97,6 +101,22 @@ before it gives. Takes the same options as analyze.
   faceline plan footage=clip.mp4 sample.fps=5
   faceline plan footage=/archive                    what archive would do, with estimated times""",
     ),
+    "serve": Verb(
+        "an archive by schedule, with the Prefect UI, until it is told to end",
+        """\
+faceline serve footage=DIR [output=DIR] [option=value …]
+
+Runs `archive` with these options whenever the schedule is due; takes every option that archive takes, and checks all
+of them at the start. Uses the Prefect server that PREFECT_API_URL names, or starts one of its own with its UI on
+loopback. A run that was missed is made up for at the start. Ctrl-C ends it, and a run under way in order.
+
+  faceline serve footage=/archive output=/results                 every night at two
+  faceline serve footage=/archive schedule.cron="30 1 * * mon-fri" schedule.timezone=Europe/Berlin
+  faceline serve footage=/archive schedule=weekly schedule.catch_up=false
+  faceline serve footage=/archive schedule=by_hand                runs begin in the UI
+  faceline serve footage=/archive schedule.port=4300 schedule.reports_port=4301
+  faceline serve footage=/archive archive.webhook=https://example.org/hook""",
+    ),
     "sweep": Verb(
         "many combinations of options, compared in one table",
         """\
@@ -110,12 +130,57 @@ where it stopped. The table is also written as sweep.csv into output (default: r
   faceline sweep footage=clip.mp4 sample.fps=5,10 anomaly.features=expressions,all""",
     ),
     "verify": Verb(
-        "rehash every stored artifact",
+        "check a results folder from the footage to the rows; or rehash every stored artifact",
         """\
+faceline verify RESULTS [footage=FILE] [event=RANK [frame=FILE.png]] [public_key=FILE] [sha256=HEX] [store.root=DIR]
+
+Checks a results folder, each link in a line: every file against run.json, every key and digest of the stages, every
+input against the stage that gave it, the footage against its digest, pictures and rows against each other. Needs the
+folder alone; what cannot be checked here (--) is said, and is no failure.
+
+  footage=FILE      the source, where it no longer lies where run.json says
+  event=RANK        then show where an event of events.csv comes from: file, digest, timecode, frame, row
+  frame=FILE.png    with event=: write that frame of the footage, the face marked
+  public_key=FILE   who must have signed run.json (custody.sign_key of analyze)
+  sha256=HEX        the digest of run.json as it was noted when the run ended
+  store.root=DIR    also rehash the artifacts, and compare the pictures with the crops among them
+
 faceline verify [repair=false] [store.root=DIR]
 
 Reads every artifact of the store and compares digests. Damaged ones are set aside (nothing is deleted), so that the
-next run computes them anew; with repair=false they are only named. Exit code 1 when damage was found.""",
+next run computes them anew; with repair=false they are only named.
+
+Exit code 1 when something does not hold, or damage was found.""",
+    ),
+    "gc": Verb(
+        "what of the store nothing needs any more; apply=true removes it",
+        """\
+faceline gc [apply=true] [older_than=1d] [max_size=50GB] [keep=DIR …] [forget=PATH|SHA256 …] [forget_after=365d]
+            [list=true] [all=true] [damaged_after=30d] [logs_after=90d] [store.root=DIR]
+
+Lists by stage what is kept (what each footage was last run with, what is pinned, what a living run may use, what was
+used within older_than) and what nothing reaches; changes nothing without apply=true. max_size: remove, the oldest use
+first, only until the store is that small; what is reached always stays. keep: folders of results whose artifacts are
+kept, too. forget: footage, by path or SHA-256, whose artifacts are no longer current; forget_after: the same for
+footage unused for so long. Leftovers of dead processes, damaged artifacts set aside (damaged_after), and logs
+(logs_after) go as well. all: even if nothing in the store is current, pinned or named. Exit code 1 if max_size was
+not reached, or runs on an object store kept anything from being removed.""",
+    ),
+    "pin": Verb(
+        "keep a result's artifacts; alone: list what is kept",
+        """\
+faceline pin results/NAME [name=NAME] [store.root=DIR]
+faceline pin
+
+Keeps everything that a result was made of until `faceline unpin NAME`. Alone it lists the pins. Exit code 1 when some
+of the artifacts are gone already; they are named.""",
+    ),
+    "unpin": Verb(
+        "let go of what a pin keeps",
+        """\
+faceline unpin NAME [store.root=DIR]
+
+Removes a pin; its artifacts go with the next `faceline gc apply=true` if nothing else reaches them.""",
     ),
     "models": Verb(
         "which weights are here; `models fetch NAME` downloads some",
@@ -160,7 +225,7 @@ def overview() -> str:
 def of_verb(name: str) -> str:
     """The text of ``faceline VERB --help``."""
     parts = [VERBS[name].text]
-    if name in ("analyze", "archive", "plan", "sweep", "config"):
+    if name in ("analyze", "archive", "plan", "serve", "sweep", "config"):
         parts.append(OPTIONS)
     parts.append(CODES)
     return "\n\n".join(parts)

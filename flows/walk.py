@@ -14,6 +14,7 @@ from typing import Any
 from faceline.artifacts import ArtifactRef
 from faceline.errors import TimeLimitError
 from faceline.explain import Explanation
+from faceline.latest import places_of
 from faceline.stage import Runtime
 from faceline.store import Store
 from flows.console import Reporter
@@ -34,6 +35,7 @@ class Planned:
 def plan(pipeline: Pipeline) -> Iterator[Planned]:
     """Say of each node what it will do; runs and changes nothing."""
     store = Store(pipeline.store)
+    store.foresee(*places_of(pipeline.footage))
     refs: dict[str, ArtifactRef] = {}
     for node in pipeline.nodes.values():
         pending = tuple(stage for stage, names in node.inputs.items() if any(name not in refs for name in names))

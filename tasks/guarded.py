@@ -88,22 +88,27 @@ class Guard:
                 self._child.end()
                 self._child = None
 
-    def call(self, *arguments: Any) -> Any:
+    def call(self, *arguments: Any, limit_s: float | None = None) -> Any:
         """Call the function.
+
+        Args:
+            arguments: what it is given.
+            limit_s: seconds of wall time for this call; None for the usual limit.
 
         Raises:
             FacelineError: what the function raised.
             GuardError: it took too long or too much memory, crashed, or raised something else.
         """
+        limit_s = limit_s or self._limit_s
         with self._lock:
             if self._closed:
                 raise RuntimeError("the guard is closed")
             if self._child is None or not self._child.is_alive:
-                self._child = _Child(self._function, self._limit_s, self._memory_bytes, self._modules)
+                self._child = _Child(self._function, self._memory_bytes, self._modules)
                 self.started += 1
             keep = False
             try:
-                kind, content = self._child.call(arguments, self._limit_s)
+                kind, content = self._child.call(arguments, limit_s)
                 # After a refusal of memory, libraries may be in any state.
                 keep = kind in ("done", "failed")
             finally:
@@ -129,12 +134,12 @@ def _error(cause: Cause, what: str, note: str = "") -> GuardError:
 class _Child:
     """The process, seen from here."""
 
-    def __init__(self, function: Callable[..., Any], limit_s: float, memory_bytes: int, modules: Sequence[str]) -> None:
+    def __init__(self, function: Callable[..., Any], memory_bytes: int, modules: Sequence[str]) -> None:
         # Spawned, not forked: this process has threads, and libraries whose locks would be copied as they are.
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(
-            target=_serve, args=(theirs, function, limit_s, memory_bytes, modules), name="faceline-guarded", daemon=True
+            target=_serve, args=(theirs, function, memory_bytes, modules), name="faceline-guarded", daemon=True
         )
         self._process.start()
         theirs.close()
@@ -158,7 +163,7 @@ class _Child:
     def call(self, arguments: tuple[Any, ...], limit_s: float) -> tuple[Any, Any]:
         until_s = time.monotonic() + limit_s
         try:
-            self._connection.send(arguments)
+            self._connection.send((arguments, limit_s))
             if not self._connection.poll(max(0.0, until_s - time.monotonic())):
                 return "time", f"took more than {limit_s:g} s"
             kind, content = self._connection.recv()
@@ -192,9 +197,7 @@ def _signal_name(number: int) -> str:
         return "unknown"
 
 
-def _serve(
-    connection: Connection, function: Callable[..., Any], limit_s: float, memory_bytes: int, modules: Sequence[str]
-) -> None:
+def _serve(connection: Connection, function: Callable[..., Any], memory_bytes: int, modules: Sequence[str]) -> None:
     """Answer calls until the connection ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     share_cores()
@@ -207,7 +210,7 @@ def _serve(
     connection.send("ready")
     while True:
         try:
-            arguments = connection.recv()
+            arguments, limit_s = connection.recv()
         except (EOFError, OSError):
             os._exit(0)
         # Whoever asked may be gone by the time that a call hangs: then this ends it.
@@ -250,15 +253,18 @@ def _address_space() -> int:
 class GuardedOpener:
     """`faceline.video.open_footage` behind a `Guard`; for files of which nothing is known.
 
-    Threads may share one: their files are opened one after the other. To be closed, or used with ``with``.
+    Threads may share one: their files are opened one after the other. To be closed, or used with ``with``. The process
+    starts with the first file.
 
     Args:
-        limit_s: seconds of wall time for one file.
+        limits: what footage may ask for. Looking through a file ends by itself after `Limits.open_s`, which takes a
+            decoder that listens; the process is killed when that much time has passed twice.
         memory_bytes: address space that opening one may take; some 400 MiB are needed for ordinary files.
     """
 
-    def __init__(self, limit_s: float, memory_bytes: int) -> None:
-        self._guard = Guard(open_footage, limit_s, memory_bytes, ("av", "numpy", "faceline.reading"))
+    def __init__(self, limits: Limits, memory_bytes: int) -> None:
+        self._limits = limits
+        self._guard = Guard(open_footage, limits.open_s, memory_bytes, ("av", "numpy", "faceline.reading"))
 
     def __enter__(self) -> GuardedOpener:
         return self
@@ -270,14 +276,14 @@ class GuardedOpener:
         """End the process."""
         self._guard.close()
 
-    def open(self, path: str | Path, limits: Limits | None = None) -> Footage:
+    def open(self, path: str | Path) -> Footage:
         """Open a file as `open_footage` does.
 
         Raises:
             FootageError: as `open_footage`, or opening took too long or too much memory, or crashed.
         """
         try:
-            footage: Footage = self._guard.call(path, limits)
+            footage: Footage = self._guard.call(path, self._limits, limit_s=self._limit_s(Path(path)))
         except GuardError as error:
             what = error.what if error.cause == "error" else f"opening it {error.what}"
             cure = "" if error.cause == "error" else "the file is damaged, or made to do this: leave it out"
@@ -286,3 +292,10 @@ class GuardedOpener:
                 refused.add_note(note)
             raise refused from error
         return footage
+
+    def _limit_s(self, path: Path) -> float:
+        try:
+            size_bytes = path.stat().st_size
+        except OSError:
+            size_bytes = 0  # What is wrong with it is said when it is opened.
+        return 2 * self._limits.seconds_for(size_bytes)

@@ -6,21 +6,26 @@ Planning and running make keys by the same function, so they cannot disagree.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import sys
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
+from faceline import familiar
 from faceline.artifacts import ArtifactRef
 from faceline.drafts import runtime_facts
+from faceline.errors import StoreError
 from faceline.explain import Explanation, explain
 from faceline.fingerprint import code_digests
 from faceline.inputs import StoredInputs
 from faceline.keys import KeyParts
-from faceline.latest import Place, recall, remember
+from faceline.latest import Place, points_at, remember
+from faceline.names import printable
 from faceline.stage import Runtime, Stage, StageParams
 from faceline.store import Store
 from faceline.threads import share_cores
@@ -185,6 +190,8 @@ def run_stage(request: StageRequest) -> StageOutcome:
     place = Place.of(stage.name, request.footage, request.segment, request.trial)
     parts = key_parts(request)
     why = explain(store, parts, place, force=request.force)
+    if why.state == "cached" and not store.use(stage.name, parts.key):
+        why = explain(store, parts, place, force=request.force)  # A cleaner was quicker.
     if why.state == "run":
         with store.lock(stage.name, parts.key, waiting=lambda: request.runtime.progress(0, 1)):
             why = _look_again(store, parts, place, why, force=request.force)
@@ -193,7 +200,7 @@ def run_stage(request: StageRequest) -> StageOutcome:
     _point_at(store, place, parts, fresh=why.state == "run")
     finding = why.finding if why.state == "cached" else None
     ref = store.ref(
-        finding or store.inspect(stage.name, parts.key),
+        finding or store.inspect(stage.name, parts.key, recent=True),
         segment=request.segment.index if request.segment is not None else None,
         trial=request.trial,
     )
@@ -206,7 +213,7 @@ def run_stage(request: StageRequest) -> StageOutcome:
 def _look_again(store: Store, parts: KeyParts, place: Place, before: Explanation, *, force: bool) -> Explanation:
     """Look once more now that the key is held: another process may have finished it, or found it damaged."""
     now = explain(store, parts, place, force=force)
-    if now.state == "cached":
+    if now.state == "cached" and store.use(parts.stage, parts.key):
         return Explanation(now.stage, "cached", "computed meanwhile by another process", now.key, now.finding)
     if now.finding is not None and now.finding.state == "damaged":
         store.set_aside(parts.stage, parts.key, "; ".join(now.finding.problems))
@@ -235,6 +242,7 @@ def _compute(request: StageRequest, stage: Stage, store: Store, parts: KeyParts)
                 chunks.close()
         compute_s = time.perf_counter() - start_s
         if stage.reads_footage:
+            _note_met(store, request.footage)
             request.footage.check_unchanged()
         for role in stage.roles(request.params):
             request.models[role].check_unchanged()
@@ -242,11 +250,22 @@ def _compute(request: StageRequest, stage: Stage, store: Store, parts: KeyParts)
         store.commit(draft, parts, runtime=runtime_facts(request.runtime), timings={"compute_s": round(compute_s, 3)})
 
 
-def _point_at(store: Store, place: Place, parts: KeyParts, *, fresh: bool) -> None:
-    """Remember what the place was run with; a pointer that cannot be written costs an explanation, no result."""
-    latest = recall(store.folder, place)
-    if fresh or latest is None or latest.parts.key != parts.key:
+def _note_met(store: Store, footage: Any) -> None:
+    """Note that this content was met; without the note a plan takes it for new, and no result is lost."""
+    if (path := getattr(footage, "path", None)) is not None:
         try:
-            remember(store.folder, place, parts, time.time())
-        except OSError as error:
-            log.warning("the latest key of %s could not be noted: %s", parts.stage, error)
+            familiar.note(store.folder, Path(path), footage.sha256)
+        except (OSError, StoreError) as error:
+            log.warning("that %s was met could not be noted: %s", printable(str(path)), error)
+
+
+def _point_at(store: Store, place: Place, parts: KeyParts, *, fresh: bool) -> None:
+    """Remember what the place was run with; a pointer that cannot be written costs no result: only an explanation, and
+    that a cleaner keeps it beyond its youth."""
+    with contextlib.suppress(OSError, StoreError):
+        if not fresh and points_at(store.folder, place, parts.key):
+            return
+    try:
+        remember(store.folder, place, parts, time.time())
+    except (OSError, StoreError) as error:
+        log.warning("the latest key of %s could not be noted: %s", parts.stage, error)

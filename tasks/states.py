@@ -11,10 +11,12 @@ from typing import Any, TypedDict
 
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
-from prefect.states import Completed, State
+from prefect.states import Cancelled, Completed, State
 
-from faceline.errors import FacelineError
+from faceline.errors import FacelineError, StoreError
+from tasks.remote_worker import Sent
 from tasks.runner import StageOutcome, StageRequest
+from tasks.worker_process import Interrupted
 from tasks.workers import WorkerLostError, performing
 
 PASSING_ERRNOS = frozenset(
@@ -28,6 +30,8 @@ def can_pass(error: BaseException | None) -> bool:
     """Whether trying again may help: a busy or unreachable resource, but no wrong input and no mistake in the code."""
     if isinstance(error, WorkerLostError):
         return True
+    if isinstance(error, StoreError):
+        return error.can_pass
     if isinstance(error, FacelineError):
         return False
     if isinstance(error, ConnectionError | TimeoutError | MemoryError):
@@ -59,9 +63,18 @@ STAGE_TASK: StageTaskOptions = {
 }
 
 
-def perform(request: StageRequest) -> State[StageOutcome]:
-    """Run the stage; *Completed* or *Cached*, with the reason as message and the outcome as data."""
-    outcome = performing.get()(request)
+def perform(request: StageRequest | Sent) -> State[StageOutcome]:
+    """Run the stage; *Completed* or *Cached*, with the reason as message and the outcome as data.
+
+    A request that was sent to a cluster is run here as well: "here" is the cluster's worker then.
+    """
+    if isinstance(request, Sent):
+        try:
+            outcome = request.run()
+        except Interrupted:
+            return Cancelled(message="the run was interrupted")
+    else:
+        outcome = performing.get()(request)
     message = f"{outcome.reason} ({outcome.seconds:.1f} s)"
     if outcome.state == "cached":
         return Completed(name="Cached", message=outcome.reason, data=outcome)

@@ -127,24 +127,29 @@ def _run(line: _Line, call: int, request: Any, residents: Residents, stop: threa
             os._exit(1)
         return
     line.send(call, "done", outcome)
-    _give_back_memory()
+    give_back_memory()
 
 
-def _give_back_memory() -> None:
+def give_back_memory() -> None:
     """Hand what a stage has freed back to the system: glibc keeps it, and the next stage needs other sizes."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _send_error(line: _Line, call: int, error: BaseException) -> None:
+    line.send(call, "failed", travelling(error))
+
+
+def travelling(error: BaseException) -> BaseException:
+    """The error, with its traceback as a note, in a form that can be sent to another process."""
     error.add_note("in a worker process:\n" + "".join(traceback.format_exception(error)))
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 (our own bytes: does it travel?)
     except Exception:
         stand_in = RuntimeError(f"{type(error).__name__}: {error}")
         stand_in.add_note("\n".join(getattr(error, "__notes__", [])))
-        error = stand_in
-    line.send(call, "failed", error)
+        return stand_in
+    return error
 
 
 def import_ahead(modules: Sequence[str]) -> None:

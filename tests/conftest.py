@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+from tests.postgres import binaries
+from tests.s3 import S3Server, s3_environment
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,6 +36,7 @@ def pytest_report_header() -> list[str]:
     gpu = "found" if Path("/dev/nvidia0").exists() else "NOT FOUND, tests on it are skipped"
     return [
         f"GPU: {gpu}",
+        f"PostgreSQL: {binaries() or 'NOT FOUND, the test on it is skipped'}",
         f"real clips: {'found' if (folder / 'clips').is_dir() else 'NOT FOUND, tests on them are skipped'}",
     ]
 
@@ -51,3 +56,33 @@ def vggface2_folder(testdata: Path) -> Path:
     folder = testdata / "models"
     assert (folder / "20180402-114759-vggface2.pt").is_file(), f"the clips are here, but no VGGFace2 weights: {folder}"
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_copies(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of the tests' own for copies of remote payloads."""
+    folder = tmp_path_factory.mktemp("copies")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACELINE_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """One S3 server for all tests of a process; tests keep to prefixes of their own."""
+    server = S3Server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: S3Server) -> Iterator[S3Server]:
+    """The server, named in the environment as a user would."""
+    from faceline.remote import forget_folders
+
+    s3_server.forget()
+    forget_folders()
+    with s3_environment(s3_server.url):
+        yield s3_server
+    s3_server.forget()
+    forget_folders()

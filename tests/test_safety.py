@@ -19,6 +19,7 @@ OWN_BYTES = {"tasks/worker_process.py": 1}
 NETWORK = {"urllib.request", "http.client", "requests", "httpx", "aiohttp", "ftplib", "smtplib", "telnetlib"}
 USES_NETWORK = {
     "faceline/downloads.py",  # `faceline models fetch`
+    "faceline/nightly/notification.py",  # the webhook that was named
     "flows/server.py",  # whether the Prefect server that was named, or our own, answers
 }
 

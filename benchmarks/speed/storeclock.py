@@ -18,6 +18,8 @@ CLOCKED = {
         "faceline.drafts:Draft.finish",
         "faceline.drafts:Draft.discard",
         "faceline.store:Store.commit",
+        "faceline.store:Store.use",
+        "faceline.familiar:note",
     ),
     "reading": (
         "faceline.artifacts:Artifact.__init__",
@@ -29,7 +31,7 @@ CLOCKED = {
     "looking up": (
         "faceline.store:Store.inspect",
         "tasks.runner:explain",
-        "tasks.runner:recall",
+        "tasks.runner:points_at",
         "tasks.runner:remember",
     ),
     "keys": (

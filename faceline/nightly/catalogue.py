@@ -61,12 +61,19 @@ class Catalogue:
         self._lock = threading.Lock()
         self._files = _read(folder, name)
         self._stored = dict(self._files)
+        self._hashed: dict[str, str] = {}
 
     @property
     def files(self) -> Mapping[str, str]:
         """Path → digest of everything known."""
         with self._lock:
             return {path: seen.sha256 for path, seen in self._files.items()}
+
+    def hashed(self) -> Mapping[str, str]:
+        """Path → digest of what was hashed since this was asked last."""
+        with self._lock:
+            hashed, self._hashed = self._hashed, {}
+        return hashed
 
     def known(self, path: str, state: os.stat_result) -> str | None:
         """The digest of a file in this state; None if it has to be hashed."""
@@ -94,6 +101,8 @@ class Catalogue:
         seen = Seen(after.st_size, after.st_mtime_ns, after.st_ctime_ns, after.st_ino, digest)
         if not seen.fits(before):
             raise Unsteady("it changed while it was read")
+        with self._lock:
+            self._hashed[path] = digest
         if _settled(after, time.time()):
             with self._lock:
                 self._files[path] = seen

@@ -48,7 +48,9 @@ def _work(summary: Summary) -> str:
     if counts["unchanged"] == summary.files:
         return f"Nothing had to be done: {_all(summary.files)} as {'it was' if summary.files == 1 else 'they were'}."
     if not counts["done"]:
-        return f"Nothing could be analysed anew; {counted(counts['unchanged'], 'file is', 'files are')} as before."
+        tried = any(row.is_news or row.state == "failed" for row in summary.set_aside)
+        what = "Nothing could be analysed anew" if tried else "Nothing had to be done"
+        return f"{what}; {counted(counts['unchanged'], 'file is', 'files are')} as before."
     footage = f": {duration_words(summary.work.footage_s)} of footage" if summary.work.footage_s else ""
     wall = f" in {took}" if summary.seconds is not None else ""
     whole = "" if counts["done"] == summary.files else f" of {summary.files:,}"

@@ -101,7 +101,7 @@ class Night:
     Attributes:
         name: of its file, without the extension.
         begin: ``began``, ``archive``, ``output``, ``faceline``, ``recipe``, ``overrides``, ``host``, ``pid``,
-            ``reason`` (why it ran: ``asked for``, ``schedule``, ``catching up``).
+            ``reason`` (why it ran: ``by hand``, ``schedule``, ``catching up: …``).
         entries: by file; the last one where a file was met twice.
         deltas: in order.
         end: ``ended``, ``seconds``, ``state`` (`INTERRUPTED`, `FAILED`, or anything else for done), ``reason`` where it

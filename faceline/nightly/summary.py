@@ -64,6 +64,7 @@ class Summary:
         rows: all files, in order of path. footage: those whose events are not what they were. moments: these events,
             those that count and are new first, the least probable by chance first.
         recovered: files that came to nothing in the run before and are well now.
+        notification: ``sent``, or why nobody could be told; empty where nobody wants to be.
     """
 
     version: int
@@ -100,6 +101,7 @@ class Summary:
     rows: tuple[FileRow, ...] = field(repr=False)
     footage: tuple[FootageRow, ...] = field(repr=False)
     moments: tuple[EventRow, ...] = field(repr=False)
+    notification: str = ""
 
     def to_plain(self) -> dict[str, Any]:
         """As JSON values."""

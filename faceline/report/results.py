@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,19 +16,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from faceline import custody as chain
 from faceline.errors import FacelineError, UsageError
 from faceline.folders import DIR_MODE, FILE_MODE
+from faceline.keys import digest_of
 from faceline.report.counts import compute_counts
 from faceline.report.findings import NO_FACE, face_keys, positions
 from faceline.report.pictures import ALIGNED, ORGANIZED, UNKNOWN, face_names, person_folder
 from faceline.report.swap import recover, replacing
 from faceline.stage import Inputs
 
-__all__ = ["check_replaceable", "compute_counts", "write_results"]
+__all__ = ["check_replaceable", "compute_counts", "face_pictures", "is_ours", "run_bytes", "write_results"]
+
+RUN = "run.json"
+SIGNATURE = "run.json.sig"
 
 _log = logging.getLogger(__name__)
 _CROPS_AT_ONCE = 256
-_RUN = "run.json"
 
 
 def check_replaceable(folder: Path) -> None:
@@ -56,7 +60,13 @@ def check_replaceable(folder: Path) -> None:
 
 
 def write_results(
-    folder: Path, report_files: Mapping[str, bytes], inputs: Inputs, run: Mapping[str, Any]
+    folder: Path,
+    report_files: Mapping[str, bytes],
+    inputs: Inputs,
+    run: Mapping[str, Any],
+    *,
+    custody: bytes | None = None,
+    sign: Callable[[bytes], bytes] | None = None,
 ) -> dict[str, Any]:
     """Make the results folder anew, in one step: whoever looks sees the old one whole or the new one whole.
 
@@ -70,6 +80,8 @@ def write_results(
         run: ``faceline, footage{path, sha256, duration_s, start_s}, config, models, stages`` and whatever else
             ``run.json`` shall hold; ``counts``, ``outputs`` and the footage's ``frames_decoded`` and ``damaged_at_s``
             are filled in.
+        custody: content of ``custody.json``, see `faceline.custody`.
+        sign: gives the content of ``run.json.sig`` for that of ``run.json``; None signs nothing.
 
     Returns:
         The content of ``run.json``.
@@ -87,12 +99,29 @@ def write_results(
             for path, content in sorted(report_files.items()):
                 writer.write(_checked(path), content)
             _write_faces(writer, inputs)
+            if custody is not None:
+                writer.write(chain.FILE, custody)
             whole = {**run, "footage": _footage(inputs, run), "counts": compute_counts(inputs)}
             whole["outputs"] = dict(sorted(writer.digests.items()))
-            writer.write(_RUN, (json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+            content = run_bytes(whole)
+            writer.write(RUN, content)
+            if sign is not None:
+                writer.write(SIGNATURE, sign(content))
             _carry_over(folder, building)
-    _log.info("results in %s", folder)
-    return whole
+    # The log is another witness of what the folder held when it was made.
+    _log.info("results in %s; run.json has SHA-256 %s", folder, writer.digests[RUN])
+    return json.loads(content)
+
+
+def run_bytes(run: Mapping[str, Any]) -> bytes:
+    """``run.json``: the one form of its content, which ends with a digest of it, so that every changed byte shows.
+
+    Args:
+        run: JSON values; a ``check`` that it already has is made anew.
+    """
+    body = {name: value for name, value in run.items() if name != "check"}
+    body["check"] = digest_of(json.loads(json.dumps(body, allow_nan=False)), RUN)
+    return (json.dumps(body, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 class _Writer:
@@ -144,6 +173,18 @@ def _checked(path: str) -> str:
 
 def _write_faces(writer: _Writer, inputs: Inputs) -> None:
     """All faces that have a picture: once in time order, once by person."""
+    for path in (ALIGNED, f"{ORGANIZED}/{UNKNOWN}"):
+        writer.folder(path)
+    for person in inputs.table("cluster", "people", ("person",))["person"].to_pylist():
+        writer.folder(person_folder(person))
+    for name, person, crop in face_pictures(inputs):
+        path = f"{ALIGNED}/{name}"
+        writer.write(path, crop)
+        writer.link(f"{person_folder(person)}/{name}", path)
+
+
+def face_pictures(inputs: Inputs) -> Iterator[tuple[str, int | None, bytes]]:
+    """(file name, person or None, JPEG bytes) of every face that has a picture; inputs: align and cluster."""
     faces = inputs.table("align", "faces", ("segment", "face", "frame", "time_s", "state"))
     faces = faces.filter(pc.fill_null(pc.not_equal(faces["state"], NO_FACE), True))
     persons = inputs.table("cluster", "persons", ("segment", "face", "track", "person"))
@@ -152,16 +193,9 @@ def _write_faces(writer: _Writer, inputs: Inputs) -> None:
     # The order of `Findings.faces`, in which the names are given.
     faces = faces.sort_by([(name, "ascending") for name in ("time_s", "frame", "track", "segment", "face")])
     keys, names, people = face_keys(faces), face_names(faces), faces["person"].to_pylist()
-
-    for path in (ALIGNED, f"{ORGANIZED}/{UNKNOWN}"):
-        writer.folder(path)
-    for person in inputs.table("cluster", "people", ("person",))["person"].to_pylist():
-        writer.folder(person_folder(person))
     for batch in inputs.batches("align", "crops", ("segment", "face", "crop"), _CROPS_AT_ONCE):
         for row, crop in _rows(batch, keys):
-            path = f"{ALIGNED}/{names[row]}"
-            writer.write(path, crop)
-            writer.link(f"{person_folder(people[row])}/{names[row]}", path)
+            yield names[row], people[row], crop
 
 
 def _rows(batch: pa.RecordBatch, keys: np.ndarray) -> Iterator[tuple[int, bytes]]:
@@ -183,14 +217,16 @@ def _footage(inputs: Inputs, run: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_results(folder: Path) -> bool:
     try:
-        run = json.loads((folder / _RUN).read_text("utf-8"))
+        run = json.loads((folder / RUN).read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(run, dict) and "faceline" in run and "outputs" in run
 
 
-def _is_ours(name: str) -> bool:
-    return name in {ALIGNED, ORGANIZED, "plots", "report.html", "events.csv", "columns.md", _RUN} or (
+def is_ours(name: str) -> bool:
+    """Whether a file or folder of that name at the top of a results folder belongs to the results."""
+    files = {"report.html", "events.csv", "columns.md", chain.FILE, RUN, SIGNATURE}
+    return name in {ALIGNED, ORGANIZED, "plots", *files} or (
         name.startswith("anomaly_detection_results_person_") and name.endswith(".csv")
     )
 
@@ -200,7 +236,7 @@ def _carry_over(old: Path, new: Path) -> None:
     if not old.is_dir():
         return
     for entry in sorted(old.iterdir()):
-        if _is_ours(entry.name) or (new / entry.name).exists():
+        if is_ours(entry.name) or (new / entry.name).exists():
             continue
         if entry.is_dir() and not entry.is_symlink():
             shutil.copytree(entry, new / entry.name, symlinks=True)

@@ -27,9 +27,10 @@ from faceline.artifacts import MANIFEST, ArtifactRef, Manifest
 from faceline.drafts import Owner, draft_name, parse_draft_name
 from faceline.errors import ArtifactError
 from faceline.keys import KeyParts, canonical_json, digest_of
-from faceline.latest import Place, latest_artifacts, recall, remember
+from faceline.latest import Place, pointers, recall, remember
 from faceline.stage import Payload
 from faceline.store import Store
+from tests.s3 import BUCKET
 
 OUTPUTS = (Payload("faces", "parquet"), Payload("points", "npy"), Payload("pages", "files"))
 RUNTIME = {"device": "cpu", "batch_size": 8, "threads": 1}
@@ -56,11 +57,15 @@ def _commit(store: Store, parts: KeyParts | None = None, seed: int = 0) -> Artif
     return store.ref(store.inspect(parts.stage, parts.key))
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    """Each test that takes it runs on a local folder and on an object store."""
+    """Each test that takes it runs on a local folder, in memory, and on an S3 server over HTTP."""
     if request.param == "local":
         yield Store(tmp_path / "store")
+        return
+    if request.param == "s3":
+        request.getfixturevalue("s3")
+        yield Store(f"s3://{BUCKET}/{tmp_path.name}")
         return
     import fsspec
 
@@ -399,8 +404,7 @@ def test_a_flipped_bit_is_met_at_the_latest_when_it_is_read(local: Store, fault:
     assert local.inspect("detect", ref.key).state == "absent"  # so that the next run computes it anew
 
 
-def test_damage_in_an_object_store_is_found_and_set_aside(tmp_path: Path) -> None:
-    store = Store(f"memory://{tmp_path.name}")
+def test_damage_that_only_hashing_shows_is_found_and_set_aside(store: Store) -> None:
     ref = _commit(store)
     path = f"{ref.folder}/{store.read(ref).manifest.payloads['points'].path}"
     with store.folder.open(path) as file:
@@ -702,7 +706,7 @@ def test_the_latest_key_of_a_place_is_remembered(store: Store) -> None:
     latest = recall(store.folder, place)
     assert latest is not None
     assert latest.parts == _parts(6.0)
-    assert latest_artifacts(store.folder) == {("detect", _parts(6.0).key)}
+    assert {(pointer.stage, pointer.key) for pointer in pointers(store.folder)} == {("detect", _parts(6.0).key)}
 
 
 def test_places_are_kept_apart(store: Store) -> None:
@@ -728,3 +732,4 @@ def test_a_torn_pointer_points_nowhere(store: Store, data: bytes) -> None:
     remember(store.folder, place, _parts(), 0.0)
     store.folder.put(place.pointers()[0], data)
     assert recall(store.folder, place) is None
+    assert [pointer.is_torn for pointer in pointers(store.folder)] == [True]

@@ -430,6 +430,17 @@ def test_index_missing(clips, tmp_path):
         open_footage(path)
 
 
+def test_footage_that_changes_behind_its_times_is_noticed(clips, tmp_path):
+    path = tmp_path / "changing.mp4"
+    shutil.copy(clips("plain.mp4"), path)
+    footage = open_footage(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    os.utime(path, ns=(footage.mtime_ns, footage.mtime_ns))
+    with pytest.raises(FootageChangedError, match="changed while it was read"):
+        footage.check_unchanged()
+
+
 def test_a_playlist_is_no_footage(clips, tmp_path):
     playlist = tmp_path / "list.m3u8"
     playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{clips('plain.ts')}\n#EXT-X-ENDLIST\n")

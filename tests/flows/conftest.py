@@ -47,11 +47,13 @@ class Line:
         folder: where footage, store and results lie.
         calls: what the fake stages did.
         servers: how often a Prefect server was asked for.
+        store: root of the store; a folder beside the footage by default.
     """
 
     folder: Path
     calls: Calls
     servers: int = 0
+    store: str = ""
 
     def footage(self, name: str = "clip", content: str = "") -> Path:
         """A fake footage; what is there stays as it is unless there is new content for it."""
@@ -63,7 +65,7 @@ class Line:
 
     def arguments(self, *overrides: str, footage: Path | None = None) -> list[str]:
         """A command line after its verb."""
-        own = [f"footage={footage or self.footage()}", f"store.root={self.folder / 'artifacts'}"]
+        own = [f"footage={footage or self.footage()}", f"store.root={self.store or self.folder / 'artifacts'}"]
         return [
             *own,
             f"output={self.folder / 'results'}",
@@ -75,9 +77,8 @@ class Line:
         ]
 
 
-@pytest.fixture
-def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Line:
-    """Fake stages in place of the real ones; no Prefect server is there."""
+def fake_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Line:
+    """Put fake stages in place of the real ones."""
     import faceline.video
     from flows import analyze, archive, archive_plan, models, night, plan, show, sweep, verify
 
@@ -92,7 +93,24 @@ def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Line:
     for where in ("tasks.runner", "faceline.nightly.recipe"):
         monkeypatch.setattr(f"{where}.code_digests", lambda stage: {stage.name: calls.code.get(stage.name, "as it is")})
     monkeypatch.setattr(archive_plan, "stated_span", fake_span)
-    made = Line(tmp_path, calls)
+    return Line(folder, calls)
+
+
+def fake_flows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the flows know of the fake stages; imports Prefect."""
+    from flows import analyze, flow, flow_many
+
+    for module in (flow, flow_many):
+        monkeypatch.setattr(module, "STAGES", analyze.STAGES)
+    monkeypatch.setattr(flow, "finish", fake_finish)
+
+
+@pytest.fixture
+def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Line:
+    """Fake stages in place of the real ones; no Prefect server is there."""
+    from flows import analyze, archive, sweep
+
+    made = fake_line(tmp_path, monkeypatch)
 
     @contextlib.contextmanager
     def no_server(say: Any) -> Iterator[Any]:
@@ -108,7 +126,7 @@ def line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Line:
 @pytest.fixture
 def prefect_line(line: Line, prefect_api: None, monkeypatch: pytest.MonkeyPatch) -> Line:
     """The same, on the session's Prefect server."""
-    from flows import analyze, archive, flow, flow_many, sweep
+    from flows import analyze, archive, sweep
 
     class Server:
         temporary = False
@@ -123,7 +141,5 @@ def prefect_line(line: Line, prefect_api: None, monkeypatch: pytest.MonkeyPatch)
 
     for module in (analyze, archive, sweep):
         monkeypatch.setattr(module, "prefect_server", session_server)
-    for module in (flow, flow_many):
-        monkeypatch.setattr(module, "STAGES", analyze.STAGES)
-    monkeypatch.setattr(flow, "finish", fake_finish)
+    fake_flows(monkeypatch)
     return line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ from flows.arguments import parse_override, split_arguments
 from flows.composition import composer, conf_folder, override_value
 from flows.config import load_config, load_sweep, section_of
 from flows.grid import expand
-from flows.options import SECTIONS
+from flows.options import SECTIONS, RunnerOptions
 
 CONF = conf_folder()
 
@@ -71,6 +72,12 @@ def test_every_parameter_stands_in_conf_with_its_default_and_nothing_else_does()
 def test_every_anomaly_model_has_a_documented_file(name: str) -> None:
     tree = yaml.safe_load((CONF / "anomaly" / f"{name}.yaml").read_text())
     assert tree["model"] == MODELS[name]().model_dump(mode="json")
+
+
+@pytest.mark.parametrize("kind", ["processes", "threads", "dask", "ray"])
+def test_every_kind_of_runner_has_a_file_with_all_options(kind: str) -> None:
+    tree = yaml.safe_load((CONF / "runner" / f"{kind}.yaml").read_text())
+    assert tree == RunnerOptions(kind=kind).model_dump(mode="json")  # type: ignore[arg-type]
 
 
 def test_the_models_of_the_group_are_those_that_exist() -> None:
@@ -185,6 +192,24 @@ def test_a_file_of_ones_own_comes_before_the_command_line(tmp_path: Path) -> Non
         load_config([f"config={own}"], STAGES)
     with pytest.raises(UsageError, match="cannot read the configuration: No such file"):
         load_config(["config=nowhere.yaml"], STAGES)
+
+
+def test_the_digest_of_a_file_of_ones_own_is_that_of_the_bytes_that_were_read(tmp_path: Path) -> None:
+    own = tmp_path / "study.yaml"
+    own.write_text("sample: {fps: 5}\n")
+    config = load_config([f"config={own}"], STAGES)
+    assert config.file is not None
+    assert config.file.sha256 == hashlib.sha256(b"sample: {fps: 5}\n").hexdigest()
+    assert load_config([], STAGES).file is None
+
+
+def test_a_key_that_cannot_sign_is_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"custody\.sign_key=.*: no such file"):
+        load_config([f"custody.sign_key={tmp_path / 'none, or = any.pem'}"], STAGES)
+    own = tmp_path / "study.yaml"
+    own.write_text(f"custody: {{sign_key: {own}}}\n")
+    with pytest.raises(UsageError, match="holds no private key"):
+        load_config([f"config={own}"], STAGES)
 
 
 # ------------------------------------------------------------------------------------------ what may be wrong

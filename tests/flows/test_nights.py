@@ -12,11 +12,17 @@ from typing import Any
 
 import pytest
 
-from faceline.errors import FacelineError, FootageChangedError
+from faceline.errors import FacelineError, FootageChangedError, FootageError
 from faceline.nightly.nights import night_names, read_night
+from faceline.stages import STAGES
+from flows.analyze import analyze
 from flows.archive import archive
+from flows.config import load_config
+from flows.night import opener_for
 from flows.plan import show_plan
+from tasks.guarded import GuardedOpener
 from tests.flows.conftest import Line
+from tests.flows.fakes import FakeFootage, open_fake
 
 pytestmark = pytest.mark.prefect
 
@@ -230,6 +236,37 @@ def test_a_file_that_is_still_being_written_is_left_for_the_next_run(nights: Nig
     assert nights.states["growing.mp4"] == "done"
 
 
+def test_a_late_copy_of_footage_under_way_is_listed(nights: Nights) -> None:
+    nights.put("a.mp4", "the same")
+    late = nights.put("late.mp4", "the same")
+    nights.line.calls.pause_s = 0.1
+    os.utime(late)
+    assert nights.run("archive.quiet_s=0.4") == 0
+    assert nights.computed == 1
+    assert nights.states == {"a.mp4": "done", "late.mp4": "done"}
+    assert nights.journal.entries["late.mp4"].same_as == "a.mp4"
+
+
+def test_a_file_that_changes_while_it_is_hashed_is_not_lost(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> None:
+    from faceline.nightly.catalogue import Catalogue, Unsteady
+
+    nights.put("a.mp4", "footage a")
+    nights.put("b.mp4", "footage b")
+    identify = Catalogue.identify
+
+    def unsteady(catalogue: Catalogue, path: str, file: Path) -> str:
+        if path == "b.mp4":
+            raise Unsteady
+        return identify(catalogue, path, file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Catalogue, "identify", unsteady)
+        assert nights.run() == 0
+    assert nights.states == {"a.mp4": "done", "b.mp4": "left"}
+    assert nights.run() == 0
+    assert nights.states == {"a.mp4": "unchanged", "b.mp4": "done"}
+
+
 def test_footage_that_changes_meanwhile_is_left_for_the_next_run(
     nights: Nights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,3 +349,84 @@ def test_a_plan_says_what_a_run_will_do_and_changes_nothing(nights: Nights, caps
     out = capsys.readouterr().out
     assert "sample · segment 0: params.fps 10 → 5" in out
     assert "estimated: " in out
+
+
+def test_a_plan_reads_no_new_footage_whole(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from faceline.nightly.catalogue import Catalogue
+
+    monkeypatch.setattr("faceline.nightly.catalogue.UNSURE_S", 0.0)
+    nights.put("a.mp4", "footage a")
+    assert nights.run() == 0
+    nights.put("b.mp4", "footage b")
+    nights.put("long.mp4", "footage of another length")
+
+    def read_whole(catalogue: Catalogue, path: str, file: Path) -> str:
+        seen = catalogue.known(path, file.stat())
+        assert seen is not None, f"{path} is read whole"
+        return seen
+
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(Catalogue, "identify", read_whole)
+        assert show_plan(nights.line.arguments(footage=nights.home)) == 0
+    out = capsys.readouterr().out
+    assert "3 contents: 2 to analyse, 1 unchanged" in out
+    assert "stages: 22 run" in out
+    assert out.count("never analysed") == 2
+
+
+def test_a_plan_knows_contents_that_were_met_elsewhere(nights: Nights, capsys: pytest.CaptureFixture[str]) -> None:
+    elsewhere = nights.line.footage("elsewhere", "footage a")
+    assert analyze(nights.line.arguments(footage=elsewhere)) == 0
+    nights.put("a.mp4", "footage a")
+    capsys.readouterr()
+    assert show_plan(nights.line.arguments(footage=nights.home)) == 0
+    # Its name stands in the report alone.
+    assert "stages: 10 cached, 1 run" in capsys.readouterr().out
+
+
+def test_a_plan_reads_whole_what_is_alike_at_both_ends(nights: Nights, capsys: pytest.CaptureFixture[str]) -> None:
+    ends = "e" * 70_000
+    for name, middle in (("a", "1"), ("b", "2"), ("c", "2")):
+        nights.put(f"{name}.mp4", ends + middle + ends)
+    assert show_plan(nights.line.arguments(footage=nights.home)) == 0
+    assert "2 contents: 2 to analyse, 0 unchanged, 1 duplicates" in capsys.readouterr().out
+
+
+def test_footage_that_ends_the_process_it_is_opened_in_costs_itself_alone(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+
+    class Opener:
+        closed = 0
+
+        def open(self, path: Path) -> FakeFootage:
+            opened.append(path.name)
+            if path.name == "b.mp4":
+                raise FootageError("opening it was ended by signal 11 (SIGSEGV)", where=str(path))
+            return open_fake(path)
+
+        def close(self) -> None:
+            self.closed += 1
+
+    opener = Opener()
+    monkeypatch.setattr("flows.night.opener_for", lambda config: opener)
+    for name in "abc":
+        nights.put(f"{name}.mp4", f"footage {name}")
+    assert nights.run() == 3
+    assert nights.states == {"a.mp4": "done", "b.mp4": "quarantined", "c.mp4": "done"}
+    assert "signal 11" in nights.journal.entries["b.mp4"].reason
+    assert sorted(opened) == ["a.mp4", "b.mp4", "c.mp4"]
+    assert opener.closed == 1
+
+
+def test_an_archive_opens_footage_in_a_process_of_its_own_unless_there_are_threads_only(nights: Nights) -> None:
+    threads = load_config(nights.line.arguments(footage=nights.home), STAGES)
+    assert opener_for(threads) is None
+    config = load_config([a for a in nights.line.arguments(footage=nights.home) if a != "runner=threads"], STAGES)
+    opener = opener_for(config)
+    assert isinstance(opener, GuardedOpener)
+    opener.close()

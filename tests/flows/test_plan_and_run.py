@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from faceline.errors import UsageError
 from faceline.stages import STAGES
@@ -170,7 +172,7 @@ def test_a_fully_cached_run_asks_for_no_server(line: Line, capsys: pytest.Captur
     assert line.calls.names() == []
     states = json.loads((line.folder / "results" / "run.json").read_text())["stages"]
     assert [stage["state"] for stage in states] == ["cached"] * 11
-    assert set(states[0]) == {"stage", "segment", "trial", "key", "state", "reason", "seconds"}
+    assert set(states[0]) == {"stage", "segment", "trial", "key", "state", "reason", "seconds", "digest"}
     assert "0 stages run, 11 cached" in capsys.readouterr().out
 
 
@@ -180,11 +182,35 @@ def test_run_json_says_what_was_run_on_what(line: Line) -> None:
     said = json.loads((line.folder / "results" / "run.json").read_text())
     assert said["footage"]["path"] == str(line.footage())
     assert said["config"]["sample"]["fps"] == 5
-    assert said["overrides"][-3:] == ["runner=threads", "runner.retry_delay_s=0", "sample.fps=5"]
+    assert said["overrides"][-2:] == ["runner.retry_delay_s=0", "sample.fps=5"]
     first = said["stages"][0]
     assert (first["stage"], first["segment"], first["trial"]) == ("sample", 0, None)
     assert (first["state"], first["reason"]) == ("cached", "unchanged")
     assert len(first["key"]) == 64
+
+
+def test_neither_the_key_nor_its_place_stands_in_run_json_or_the_log(
+    line: Line, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = line.folder / "secret place" / "key.pem"
+    key.parent.mkdir()
+    private = Ed25519PrivateKey.generate()
+    content = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    key.write_bytes(content)
+    run(line)
+    keys = {stage["key"] for stage in said_stages(line)}
+    assert analyze.analyze(line.arguments(f"custody.sign_key={key}")) == 0
+    run_json = line.folder / "results" / "run.json"
+    assert {stage["key"] for stage in json.loads(run_json.read_text())["stages"]} == keys
+    told = run_json.read_text() + capsys.readouterr().out
+    told += "".join(path.read_text() for path in (line.folder / "artifacts" / "_logs").glob("*.log"))
+    assert "secret place" not in told
+    assert content.decode().splitlines()[1] not in told
+
+
+def said_stages(line: Line) -> list[dict[str, str]]:
+    assert analyze.analyze(line.arguments()) == 0
+    return json.loads((line.folder / "results" / "run.json").read_text())["stages"]
 
 
 def test_a_moved_file_is_not_worked_on_again(line: Line) -> None:

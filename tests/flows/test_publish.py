@@ -81,7 +81,7 @@ def test_the_leaderboard_is_published_beside_events_and_summary(
         monkeypatch.setattr(publish, name, lambda **given: seen.update({given["key"]: given}))
     run = {
         "footage": {"path": "a.mp4", "sha256": "0" * 64, "duration_s": 3.0},
-        "counts": {}, "models": {}, "stages": [],
+        "counts": {"persons": 1, "events": 0}, "models": {}, "stages": [],
     }  # fmt: skip
     footage = SimpleNamespace(name="a", path=Path("a.mp4"))
     publisher = publish.Publisher(SimpleNamespace(footage=footage, output=tmp_path))

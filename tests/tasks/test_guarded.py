@@ -124,19 +124,20 @@ def test_limits_that_are_none_are_refused(limit_s: float, memory_bytes: int) -> 
 
 def test_footage_comes_as_if_it_were_opened_here(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("Dear diary")
-    with GuardedOpener(120, MEMORY) as opener:
-        assert opener.open(clip) == open_footage(clip)
+    with GuardedOpener(Limits(max_frames=3), MEMORY) as opener:
         with pytest.raises(FootageError, match=r"limits\.max_frames=3") as caught:
-            opener.open(clip, Limits(max_frames=3))
+            opener.open(clip)
         assert pickle.loads(pickle.dumps(caught.value)).where == str(clip)  # noqa: S301
+    with GuardedOpener(Limits(), MEMORY) as opener:
+        assert opener.open(clip) == open_footage(clip)
         with pytest.raises(FootageError, match="not a video"):
             opener.open(str(tmp_path / "text.mp4"))
 
 
 def test_a_file_that_kills_its_process_is_named_in_one_line(clip: Path) -> None:
-    with GuardedOpener(120, MEMORY) as opener:
+    with GuardedOpener(Limits(), MEMORY) as opener:
         opener._guard._function = os.abort  # type: ignore[assignment]
-        opener._guard.call = lambda *_: Guard.call(opener._guard)  # type: ignore[method-assign]
+        opener._guard.call = lambda *_, limit_s: Guard.call(opener._guard)  # type: ignore[method-assign]
         with pytest.raises(FootageError) as caught:
             opener.open(clip)
     said = str(caught.value)
@@ -145,5 +146,16 @@ def test_a_file_that_kills_its_process_is_named_in_one_line(clip: Path) -> None:
 
 
 def test_too_little_memory_is_said(clip: Path) -> None:
-    with GuardedOpener(120, 2**20) as opener, pytest.raises(FootageError, match="MiB of memory"):
+    with GuardedOpener(Limits(), 2**20) as opener, pytest.raises(FootageError, match="MiB of memory"):
         opener.open(clip)
+
+
+def test_a_file_whose_opening_hangs_is_given_up_after_twice_its_time(clip: Path) -> None:
+    with GuardedOpener(Limits(open_s=0.5), MEMORY) as opener:
+        opener._guard._function = time.sleep  # type: ignore[assignment]
+        call = opener._guard.call
+        opener._guard.call = lambda *_, limit_s: call(600, limit_s=limit_s)  # type: ignore[method-assign]
+        began_s = time.monotonic()
+        with pytest.raises(FootageError, match=r"opening it took more than 1(\.\d+)? s; the file is damaged"):
+            opener.open(clip)
+        assert time.monotonic() - began_s < 120

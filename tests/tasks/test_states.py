@@ -67,7 +67,7 @@ def test_an_outcome_becomes_a_state(state: Any, name: str, message: str) -> None
 
 
 def test_every_stage_has_a_task_of_its_name_in_a_file_of_its_name() -> None:
-    from flows.flow import TASKS
+    from flows.submission import TASKS
 
     assert list(TASKS) == [stage.name for stage in STAGES]
     for name, task in TASKS.items():

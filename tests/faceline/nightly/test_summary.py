@@ -288,3 +288,15 @@ def test_every_night_has_its_words() -> None:
         "Not one of 1 file could be analysed.",
     ):
         assert words in everything
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (Entry("b.mp4", "quarantined", reason="is no video", tries=3), "Nothing had to be done; 1 file is as before."),
+        (Entry("b.mp4", "quarantined", reason="is no video", tries=1), "Nothing could be analysed anew; 1 file is"),
+        (Entry("b.mp4", "failed", reason="no room", tries=3), "Nothing could be analysed anew; 1 file is as before."),
+    ],
+)
+def test_a_run_that_tried_nothing_says_so(entry: Entry, words: str) -> None:
+    assert words in sentences_of(summarize(night([Entry("a.mp4", "unchanged"), entry])))[0]
