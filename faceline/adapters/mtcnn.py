@@ -148,7 +148,7 @@ class MtcnnDetector:
                 halved.append([_resized(frame, (frame.shape[1] // 2, frame.shape[0] // 2)) for frame in halved[-1]])
             for start in range(0, len(frames), step := max(1, self._pixels_at_once // (size[0] * size[1]))):
                 pictures = [_resized(frame, size) for frame in halved[level][start : start + step]]
-                offsets, scores = self._pnet(self._tensor(pictures))
+                offsets, scores = self._first_look(pictures, padded=step > 1)
                 boxes, kept, shifts, owner = _cells(offsets, scores[:, 1], scale, self._thresholds[0])
                 picked = _nms(boxes, kept, owner, 0.5)
                 per_scale.append((boxes[picked], kept[picked], shifts[picked], owner[picked] + start))
@@ -160,6 +160,16 @@ class MtcnnDetector:
         boxes, shifts, owners = boxes[picked], shifts[picked], owners[picked]
         sides = boxes[:, 2:] - boxes[:, :2]
         return _squared(boxes + shifts * np.tile(sides, 2)), owners
+
+    def _first_look(self, pictures: Sequence[np.ndarray], *, padded: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the first network says of pictures: offsets ``[n, 4, h, w]`` and scores ``[n, 2, h, w]``.
+
+        A single picture goes in twice where others of its size go in several at a time: NCHW and NHWC are the same
+        for one, so the libraries below may choose another kernel (on an AMD EPYC they did), and boxes differ by 1e-5.
+        """
+        given = [*pictures, *pictures] if padded and len(pictures) == 1 else pictures
+        offsets, scores = self._pnet(self._tensor(given))
+        return offsets[: len(pictures)], scores[: len(pictures)]
 
     def _refine(
         self, frames: Sequence[np.ndarray], boxes: np.ndarray, owners: np.ndarray

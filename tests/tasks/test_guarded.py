@@ -67,6 +67,7 @@ def test_its_own_errors_arrive_whole_and_cost_no_process(guard: Guard) -> None:
     ],
 )
 def test_what_goes_wrong_is_told_and_the_next_call_works(guard: Guard, what: str, cause: str, said: str) -> None:
+    guard.call("nothing")
     started = guard.started
     with pytest.raises(GuardError, match=said) as caught:
         guard.call(what)
