@@ -422,9 +422,12 @@ class Store:
         if path is None:
             if uses.used_since(stage, key, used_s):
                 return None
+            # Nothing but its own payloads goes later: should this cleaner sleep before that, until runs wait for it no
+            # longer, a run may have put a new artifact beside them.
+            attempt = self.attempt_of(stage, key)
             _sound.pop((self.root, stage, key), None)
             self.folder.remove(f"{stage}/{key}/{MANIFEST}")
-            return f"{stage}/{key}"
+            return f"{stage}/{key}" if attempt is None else f"{stage}/{key}/{attempt}"
 
         def give_up() -> None:
             raise _Busy
