@@ -282,7 +282,7 @@ class Store:
             libraries=library_versions(),
             timings={**timings, "write_s": round(time.perf_counter() - start_s, 3)},
         )
-        there = self.inspect(parts.stage, parts.key)
+        there = self._what_is_there(parts.stage, parts.key)
         if there.state == "ok" and there.manifest is not None and there.manifest.digest == manifest.digest:
             if self.use(parts.stage, parts.key):
                 return there.manifest
@@ -298,6 +298,17 @@ class Store:
             self._discard(parts.stage, parts.key)
         self.folder.move(f"{parts.stage}/{draft.path.name}", place)
         return manifest
+
+    def _what_is_there(self, stage: str, key: str) -> Finding:
+        """What a commit finds. A store that does not answer just now is no reason to lose what was computed: writing is
+        patient, and replaces whatever is there."""
+        try:
+            return self.inspect(stage, key)
+        except StoreError as error:
+            if not self.is_remote or not error.can_pass:
+                raise
+            log.warning("%s %s is stored without a look at what is there: %s", stage, key[:12], error.what)
+            return Finding(stage, key, "absent")
 
     def _upload(self, draft: Draft, manifest: Manifest) -> Manifest:
         place, attempt = f"{manifest.parts.stage}/{manifest.parts.key}", uuid.uuid4().hex[:12]

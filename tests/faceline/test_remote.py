@@ -107,6 +107,23 @@ def test_an_upload_that_ends_in_its_middle_is_no_artifact(hasty: None, store: St
     assert _commit(store).rows["points"] == 100
 
 
+def test_what_was_computed_outlasts_a_store_that_does_not_answer_when_it_is_to_be_stored(
+    hasty: None, no_pauses: None, store: Store, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "PATIENCE_S", 60.0)
+    parts = _parts()
+    with store.lock(parts.stage, parts.key), store.draft(parts.stage, parts.key, OUTPUTS) as draft:
+        draft.append(_chunk())
+        store.folder.names()
+        s3.forget()
+        s3.fault = lambda environ, number: "503" if number <= 8 else ""
+        store.commit(draft, parts, runtime=RUNTIME, timings={"compute_s": 1.5})
+    assert s3.requests["GET"] + s3.requests["LIST"] > 0, "the store was looked at first"
+    s3.forget()
+    store_module._sound.clear()
+    assert store.inspect(parts.stage, parts.key, deep=True).state == "ok"
+
+
 def test_a_process_that_dies_before_the_manifest_leaves_no_artifact_and_is_swept(
     store: Store, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
