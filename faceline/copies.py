@@ -9,6 +9,7 @@ mapped keeps it until then, since the system removes a file's name only.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import logging
@@ -96,7 +97,7 @@ class Copies:
             os.utime(path)
         except (FileNotFoundError, NotADirectoryError):
             return False
-        if state.st_size == size and (not check or _sha256(path) == sha256):
+        if state.st_size == size and (not check or _is_sound(path, sha256)):
             return True
         log.warning("the copy %s is damaged and is fetched anew", path)
         path.unlink(missing_ok=True)
@@ -173,6 +174,15 @@ class Copies:
             with contextlib.suppress(OSError):
                 path.unlink()
                 total -= size
+
+
+def _is_sound(path: Path, sha256: str) -> bool:
+    try:
+        return _sha256(path) == sha256
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return False  # A bad sector of this machine says nothing about what the store holds.
 
 
 def _sha256(path: Path) -> str:

@@ -18,6 +18,7 @@ locks of a remote store lie in the folder of copies of the machine (`faceline.co
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import importlib.metadata
@@ -131,6 +132,11 @@ class Store:
             return Finding(stage, key, "absent")
         except ValueError as error:
             return Finding(stage, key, "damaged", (str(error),))
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            # As of a payload: a sector that cannot be read is as good as a torn file.
+            return Finding(stage, key, "damaged", (f"{MANIFEST} cannot be read: {error.strerror}",))
         try:
             problems = tuple(Artifact(self.folder, self._ref(manifest), manifest=manifest).problems(deep=deep))
         except ArtifactError as error:

@@ -240,6 +240,22 @@ def test_a_copy_that_went_bad_is_fetched_anew(store: Store, caplog: pytest.LogCa
 # Reading.
 
 
+def test_a_copy_in_a_sector_that_cannot_be_read_is_fetched_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, digest = Copies(tmp_path, 2**30), "ab" * 32
+    path = here.folder.local_path(here.name_of(digest))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"face")
+
+    def unreadable(path: Path) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(copies, "_sha256", unreadable)
+    assert not here.has(digest, 4, check=True)
+    assert not path.exists()
+
+
 def test_what_this_machine_wrote_is_not_downloaded_again(store: Store, s3: S3Server) -> None:
     ref = _commit(store)
     s3.forget()
