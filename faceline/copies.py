@@ -34,6 +34,9 @@ DEFAULT_GIB = 8.0
 IN_USE_S = 60.0
 """What was asked for within so many seconds is never removed: it may be about to be opened."""
 
+FETCHING_S = 3600.0
+"""A copy that is being fetched is left alone for so long: a store that hesitates may not write to it for minutes."""
+
 KEPT_S = 7 * 24 * 3600.0
 """What nobody asked for in so many seconds goes, however much room there is: faces of people do not lie about."""
 
@@ -171,6 +174,8 @@ class Copies:
         for used, size, path in sorted(found):
             if now - used < IN_USE_S or (total <= most_bytes and now - used < KEPT_S):
                 break
+            if path.name.startswith(".") and now - used < FETCHING_S:
+                continue
             with contextlib.suppress(OSError):
                 path.unlink()
                 total -= size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import logging
 import multiprocessing
@@ -339,6 +340,25 @@ def test_what_is_in_use_stays_however_little_room_there_is(tmp_path: Path) -> No
             hashlib.sha256(content).hexdigest(), 1, lambda path, content=content: path.write_bytes(content) and None
         )
     assert all(here.has(hashlib.sha256(content).hexdigest(), 1, check=True) for content in (b"a", b"b"))
+
+
+def test_a_copy_that_is_being_fetched_slowly_is_not_taken_away(tmp_path: Path) -> None:
+    here, content = Copies(tmp_path, 0), b"slowly"
+    digest = hashlib.sha256(content).hexdigest()
+
+    def fill(path: Path) -> None:
+        path.write_bytes(content)
+        long_ago_s = time.time() - 10 * copies.IN_USE_S
+        os.utime(path, (long_ago_s, long_ago_s))
+        Copies(tmp_path, 0).tidy(0)
+
+    assert here.add(digest, len(content), fill) == ""
+    assert here.has(digest, len(content), check=True)
+    left = here.folder.local_path(f"{digest[:2]}/.left.tmp")
+    left.write_bytes(b"by a process that died")
+    os.utime(left, (0, 0))
+    here.tidy(0)
+    assert not left.exists()
 
 
 def test_no_room_for_a_copy_is_one_line(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
