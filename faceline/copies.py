@@ -9,6 +9,7 @@ mapped keeps it until then, since the system removes a file's name only.
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import logging
@@ -32,6 +33,9 @@ DEFAULT_GIB = 8.0
 
 IN_USE_S = 60.0
 """What was asked for within so many seconds is never removed: it may be about to be opened."""
+
+FETCHING_S = 3600.0
+"""A copy that is being fetched is left alone for so long: a store that hesitates may not write to it for minutes."""
 
 KEPT_S = 7 * 24 * 3600.0
 """What nobody asked for in so many seconds goes, however much room there is: faces of people do not lie about."""
@@ -96,7 +100,7 @@ class Copies:
             os.utime(path)
         except (FileNotFoundError, NotADirectoryError):
             return False
-        if state.st_size == size and (not check or _sha256(path) == sha256):
+        if state.st_size == size and (not check or _is_sound(path, sha256)):
             return True
         log.warning("the copy %s is damaged and is fetched anew", path)
         path.unlink(missing_ok=True)
@@ -170,9 +174,20 @@ class Copies:
         for used, size, path in sorted(found):
             if now - used < IN_USE_S or (total <= most_bytes and now - used < KEPT_S):
                 break
+            if path.name.startswith(".") and now - used < FETCHING_S:
+                continue
             with contextlib.suppress(OSError):
                 path.unlink()
                 total -= size
+
+
+def _is_sound(path: Path, sha256: str) -> bool:
+    try:
+        return _sha256(path) == sha256
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return False  # A bad sector of this machine says nothing about what the store holds.
 
 
 def _sha256(path: Path) -> str:

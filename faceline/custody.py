@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from faceline.artifacts import Manifest
 from faceline.keys import MODEL_TAG, digest_of
 from faceline.payloads import StoredFile, listing_digest
+from faceline.report.pictures import ALIGNED, ORGANIZED
 
 FILE = "custody.json"
 FORMAT = 1
@@ -369,6 +370,10 @@ def _report_problems(run: Run, entries: Sequence[Entry]) -> Iterator[str]:
             yield f"{name}: the stage report made it, run.json does not state it"
         elif run.outputs[name] != sha256:
             yield f"{name}: run.json states another digest than the stage report"
+    made = {FILE, *report_listing(entries)}
+    for name in run.outputs:
+        if name not in made and name.partition("/")[0] not in (ALIGNED, ORGANIZED):
+            yield f"{name}: run.json states it, the stage report did not make it"
 
 
 def _at(tree: Any, *names: str) -> Any:

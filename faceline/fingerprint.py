@@ -55,6 +55,9 @@ INFRASTRUCTURE = frozenset(
 )
 """Modules that cannot change a result; a change in them leaves every key as it is."""
 
+_Stamp = tuple[int, int, int]
+"""Times of the last change of content and of state, nanoseconds, and size; the second only the system sets."""
+
 _NO_DATA_SUFFIXES = frozenset({".py", ".pyc", ".pyo", ".pyi", ".so", ".pyd", ".typed"})
 
 
@@ -85,7 +88,7 @@ class CodeIndex:
     def __init__(self, roots: Mapping[str, Path], excluded: Iterable[str] = INFRASTRUCTURE) -> None:
         self._roots = dict(roots)
         self._excluded = frozenset(excluded)
-        self._seen: dict[Path, tuple[tuple[int, int], Any]] = {}
+        self._seen: dict[Path, tuple[_Stamp, Any]] = {}
         self._walked: dict[Any, _Walked] = {}
         # CPython 3.11 may fail with "AST constructor recursion depth mismatch" when two threads parse at once.
         self._reading = threading.Lock()
@@ -167,7 +170,7 @@ class CodeIndex:
 
     def _read_alone(self, path: Path, name: str, parse: Any) -> Any:
         stat = path.stat()
-        stamp = (stat.st_mtime_ns, stat.st_size)
+        stamp = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size)
         before = self._seen.get(path)
         if before is not None and before[0] == stamp:
             return before[1]
@@ -191,19 +194,19 @@ class _Walked:
     """What a walk gave, and the state of all that it looked at: as long as that is the same, so is the walk."""
 
     digests: Mapping[str, str]
-    stamps: Mapping[Path, tuple[int, int] | None]
+    stamps: Mapping[Path, _Stamp | None]
 
 
-def _stamps(places: Iterable[Path]) -> dict[Path, tuple[int, int] | None]:
-    """Time of change and size of files and folders, None for what is gone. A folder changes with the names in it."""
-    stamps: dict[Path, tuple[int, int] | None] = {}
+def _stamps(places: Iterable[Path]) -> dict[Path, _Stamp | None]:
+    """Times of change and size of files and folders, None for what is gone. A folder changes with the names in it."""
+    stamps: dict[Path, _Stamp | None] = {}
     for place in places:
         try:
             stat = os.stat(place)  # noqa: PTH116 (a third faster, and asked for some fifty places at every stage)
         except OSError:
             stamps[place] = None
         else:
-            stamps[place] = (stat.st_mtime_ns, stat.st_size)
+            stamps[place] = (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size)
     return stamps
 
 

@@ -88,12 +88,24 @@ def read_result(results: Path) -> dict[str, Any]:
 
 
 def results_below(folder: Path) -> list[Path]:
-    """All results folders in a folder, or it alone if it is one; `UsageError` if there are none."""
+    """All results folders in a folder, or it alone if it is one; `UsageError` if there are none.
+
+    Links to folders are followed, as they are where results are written.
+    """
 
     def unreadable(error: OSError) -> None:
         raise error
 
-    found = sorted(Path(path) for path, _, files in os.walk(folder, onerror=unreadable) if "run.json" in files)
+    found, seen = [], set()
+    for path, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
+        state = Path(path).stat()
+        if (state.st_dev, state.st_ino) in seen:
+            folders.clear()  # A link led back.
+            continue
+        seen.add((state.st_dev, state.st_ino))
+        if "run.json" in files:
+            found.append(Path(path))
+    found.sort()
     if not found:
         raise UsageError("there are no results", where=str(folder), cure="check the path")
     return found

@@ -243,6 +243,11 @@ class RemoteFolder:
         if self._has_folders:
             with contextlib.suppress(FileNotFoundError), self._telling():
                 self._fs.rm(self._at(name), recursive=True)
+            # As on an object store, a folder goes with the last that was in it.
+            above = name.rpartition("/")[0]
+            if above and not self.names(above):
+                with contextlib.suppress(FileNotFoundError), self._telling():
+                    self._fs.rmdir(self._at(above))
 
     def bytes_below(self, name: str) -> int:
         return sum(int(facts.get("size") or 0) for facts in self._listing(name).values())

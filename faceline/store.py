@@ -18,6 +18,7 @@ locks of a remote store lie in the folder of copies of the machine (`faceline.co
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import importlib.metadata
@@ -131,6 +132,11 @@ class Store:
             return Finding(stage, key, "absent")
         except ValueError as error:
             return Finding(stage, key, "damaged", (str(error),))
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            # As of a payload: a sector that cannot be read is as good as a torn file.
+            return Finding(stage, key, "damaged", (f"{MANIFEST} cannot be read: {error.strerror}",))
         try:
             problems = tuple(Artifact(self.folder, self._ref(manifest), manifest=manifest).problems(deep=deep))
         except ArtifactError as error:
@@ -282,7 +288,7 @@ class Store:
             libraries=library_versions(),
             timings={**timings, "write_s": round(time.perf_counter() - start_s, 3)},
         )
-        there = self.inspect(parts.stage, parts.key)
+        there = self._what_is_there(parts.stage, parts.key)
         if there.state == "ok" and there.manifest is not None and there.manifest.digest == manifest.digest:
             if self.use(parts.stage, parts.key):
                 return there.manifest
@@ -298,6 +304,17 @@ class Store:
             self._discard(parts.stage, parts.key)
         self.folder.move(f"{parts.stage}/{draft.path.name}", place)
         return manifest
+
+    def _what_is_there(self, stage: str, key: str) -> Finding:
+        """What a commit finds. A store that does not answer just now is no reason to lose what was computed: writing is
+        patient, and replaces whatever is there."""
+        try:
+            return self.inspect(stage, key)
+        except StoreError as error:
+            if not self.is_remote or not error.can_pass:
+                raise
+            log.warning("%s %s is stored without a look at what is there: %s", stage, key[:12], error.what)
+            return Finding(stage, key, "absent")
 
     def _upload(self, draft: Draft, manifest: Manifest) -> Manifest:
         place, attempt = f"{manifest.parts.stage}/{manifest.parts.key}", uuid.uuid4().hex[:12]
@@ -422,9 +439,12 @@ class Store:
         if path is None:
             if uses.used_since(stage, key, used_s):
                 return None
+            # Nothing but its own payloads goes later: should this cleaner sleep before that, until runs wait for it no
+            # longer, a run may have put a new artifact beside them.
+            attempt = self.attempt_of(stage, key)
             _sound.pop((self.root, stage, key), None)
             self.folder.remove(f"{stage}/{key}/{MANIFEST}")
-            return f"{stage}/{key}"
+            return f"{stage}/{key}" if attempt is None else f"{stage}/{key}/{attempt}"
 
         def give_up() -> None:
             raise _Busy

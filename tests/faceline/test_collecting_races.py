@@ -15,14 +15,17 @@ from pathlib import Path
 import pytest
 
 from faceline import collecting, pins, runs
+from faceline.artifacts import MANIFEST
 from faceline.collecting import Rules, collect, plan_collection
 from faceline.keys import KeyParts
 from faceline.latest import Place, remember
+from faceline.reach import scan
 from faceline.runs import dead_runs, live_runs, running
 from faceline.stage import Payload
 from faceline.store import Store
-from faceline.uses import gate
+from faceline.uses import Uses, gate
 from tests.faceline.planted import plant
+from tests.faceline.test_store import _commit, _parts
 
 # Forked: a hundred megabytes of libraries need not be imported by each of them.
 FORK = multiprocessing.get_context("fork")
@@ -274,6 +277,24 @@ def test_on_an_object_store_a_run_that_begins_waits_and_the_cleaner_stops(
     assert len(at_its_beginning[0]) == 136
     assert {finding.state for finding in store.verify()} == {"ok"}
     assert store.folder.names("_runs") == []
+
+
+def test_a_cleaner_that_slept_before_its_last_step_takes_nothing_that_was_made_meanwhile(tmp_path: Path) -> None:
+    store = Store(f"memory://{tmp_path.name}")
+    parts = _parts()
+    _commit(store, parts)
+    uses = Uses(store.folder)
+    used_s = uses.last_s(parts.stage, parts.key)
+    assert used_s is not None
+    condemned = store.condemn(parts.stage, parts.key, used_s, uses)
+    assert condemned is not None
+    assert list(scan(store, uses)) == []
+    # It sleeps here for so long that runs no longer wait for it.
+    again = _commit(store, parts)
+    store.clear([condemned])
+    assert store.inspect(again.stage, again.key, deep=True).state == "ok"
+    (left,) = (name for name in store.folder.names(again.folder) if name != MANIFEST)
+    assert f"{again.folder}/{left}" != condemned
 
 
 def test_a_use_and_a_removal_keep_out_of_each_others_way(tmp_path: Path) -> None:

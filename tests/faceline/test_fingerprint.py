@@ -217,6 +217,18 @@ def test_code_that_changes_under_a_running_process_raises(write: Write, tmp_path
         index.digests(["pkg.a"])
 
 
+def test_a_time_that_was_set_back_hides_no_change_of_the_code(write: Write, tmp_path: Path) -> None:
+    index = write(a="x = 1")
+    index.digests(["pkg.a"])
+    path = tmp_path / "pkg" / "a.py"
+    before = path.stat()
+    path.write_text("x = 2")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    with pytest.raises(FacelineError, match=r"pkg\.a changed while this process was running"):
+        index.digests(["pkg.a"])
+
+
 def test_a_touched_or_newly_commented_file_is_still_the_same_code(write: Write, tmp_path: Path) -> None:
     index = write(a="x = 1")
     before = index.digests(["pkg.a"])

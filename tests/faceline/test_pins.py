@@ -96,3 +96,13 @@ def test_keys_cannot_lead_out_of_the_store() -> None:
     for stage, key in (("../detect", "ab" * 32), ("detect", "../" * 20), ("", "ab" * 32), ("_pins", "ab" * 32)):
         with pytest.raises(ValueError, match="lists no artifacts"):
             pins.artifacts_of({"stages": [{"stage": stage, "key": key}]})
+
+
+def test_results_behind_a_link_are_found_and_a_circle_ends(tmp_path: Path) -> None:
+    elsewhere, results = tmp_path / "elsewhere" / "case", tmp_path / "results"
+    for folder in (elsewhere, results / "here"):
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text("{}")
+    (results / "there").symlink_to(elsewhere, target_is_directory=True)
+    (elsewhere / "back").symlink_to(results, target_is_directory=True)
+    assert pins.results_below(results) == [results / "here", results / "there"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import logging
 import multiprocessing
@@ -105,6 +106,23 @@ def test_an_upload_that_ends_in_its_middle_is_no_artifact(hasty: None, store: St
     assert list(store.verify()) == []
     assert store.folder.names("detect") == [], "what was uploaded before is gone again"
     assert _commit(store).rows["points"] == 100
+
+
+def test_what_was_computed_outlasts_a_store_that_does_not_answer_when_it_is_to_be_stored(
+    hasty: None, no_pauses: None, store: Store, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "PATIENCE_S", 60.0)
+    parts = _parts()
+    with store.lock(parts.stage, parts.key), store.draft(parts.stage, parts.key, OUTPUTS) as draft:
+        draft.append(_chunk())
+        store.folder.names()
+        s3.forget()
+        s3.fault = lambda environ, number: "503" if number <= 8 else ""
+        store.commit(draft, parts, runtime=RUNTIME, timings={"compute_s": 1.5})
+    assert s3.requests["GET"] + s3.requests["LIST"] > 0, "the store was looked at first"
+    s3.forget()
+    store_module._sound.clear()
+    assert store.inspect(parts.stage, parts.key, deep=True).state == "ok"
 
 
 def test_a_process_that_dies_before_the_manifest_leaves_no_artifact_and_is_swept(
@@ -223,6 +241,22 @@ def test_a_copy_that_went_bad_is_fetched_anew(store: Store, caplog: pytest.LogCa
 # Reading.
 
 
+def test_a_copy_in_a_sector_that_cannot_be_read_is_fetched_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, digest = Copies(tmp_path, 2**30), "ab" * 32
+    path = here.folder.local_path(here.name_of(digest))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"face")
+
+    def unreadable(path: Path) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(copies, "_sha256", unreadable)
+    assert not here.has(digest, 4, check=True)
+    assert not path.exists()
+
+
 def test_what_this_machine_wrote_is_not_downloaded_again(store: Store, s3: S3Server) -> None:
     ref = _commit(store)
     s3.forget()
@@ -306,6 +340,25 @@ def test_what_is_in_use_stays_however_little_room_there_is(tmp_path: Path) -> No
             hashlib.sha256(content).hexdigest(), 1, lambda path, content=content: path.write_bytes(content) and None
         )
     assert all(here.has(hashlib.sha256(content).hexdigest(), 1, check=True) for content in (b"a", b"b"))
+
+
+def test_a_copy_that_is_being_fetched_slowly_is_not_taken_away(tmp_path: Path) -> None:
+    here, content = Copies(tmp_path, 0), b"slowly"
+    digest = hashlib.sha256(content).hexdigest()
+
+    def fill(path: Path) -> None:
+        path.write_bytes(content)
+        long_ago_s = time.time() - 10 * copies.IN_USE_S
+        os.utime(path, (long_ago_s, long_ago_s))
+        Copies(tmp_path, 0).tidy(0)
+
+    assert here.add(digest, len(content), fill) == ""
+    assert here.has(digest, len(content), check=True)
+    left = here.folder.local_path(f"{digest[:2]}/.left.tmp")
+    left.write_bytes(b"by a process that died")
+    os.utime(left, (0, 0))
+    here.tidy(0)
+    assert not left.exists()
 
 
 def test_no_room_for_a_copy_is_one_line(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

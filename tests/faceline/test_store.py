@@ -619,6 +619,19 @@ def test_a_sector_that_cannot_be_read_is_damage(local: Store, monkeypatch: pytes
     assert local.inspect("detect", ref.key).state == "absent"  # set aside, so that the next run computes it anew
 
 
+def test_a_manifest_in_a_sector_that_cannot_be_read_is_damage(local: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    ref = _commit(local)
+    with monkeypatch.context() as patched:
+        patched.setattr(local.folder, "read", _raise(OSError(errno.EIO, "Input/output error")))
+        (finding,) = local.verify(repair=True)
+        assert finding.problems == ("manifest.json cannot be read: Input/output error",)
+    assert local.inspect("detect", ref.key).state == "absent"
+    with monkeypatch.context() as patched:
+        patched.setattr(local.folder, "read", _raise(OSError(errno.ESTALE, "Stale file handle")))
+        with pytest.raises(OSError, match="Stale"):
+            local.inspect("detect", ref.key)
+
+
 def test_torn_content_that_arrow_calls_an_os_error_is_damage(local: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     artifact = local.read(_commit(local))
     monkeypatch.setattr("faceline.artifacts.read_table", _raise(OSError("Corrupt snappy compressed data.")))

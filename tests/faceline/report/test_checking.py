@@ -144,6 +144,15 @@ def test_a_swapped_row_is_named_even_with_fitting_digests(kept: Chain) -> None:
     assert f"{PERSON}, row 6: is not in the order of time" in found["rows"].problems
 
 
+@pytest.mark.parametrize("name", ["plots/more.png", "more.html", "anomaly_detection_results_person_3.csv"])
+def test_a_file_that_the_report_did_not_make_is_named_even_with_a_fitting_digest(kept: Chain, name: str) -> None:
+    path = kept.folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes((kept.folder / PERSON).read_bytes())
+    rewrite(kept.folder, lambda run, custody: run["outputs"].update({name: ""}))
+    assert links(kept.folder)["report"].problems == (f"{name}: run.json states it, the stage report did not make it",)
+
+
 def test_an_event_that_was_moved_to_another_frame_is_named(kept: Chain) -> None:
     path = kept.folder / "events.csv"
     path.write_text(path.read_text().replace(",108,", ",111,"))
