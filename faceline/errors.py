@@ -49,6 +49,11 @@ class FootageError(FacelineError):
     """A file cannot be read as video at all."""
 
 
+class FootageUnreadableError(FootageError):
+    """The file could not be read: it is not there, may not be opened, or its disk does not answer. That says nothing
+    about what it holds, and may pass."""
+
+
 class FootageChangedError(FootageError):
     """The footage changed while it was being read; no result of that reading may be kept."""
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from faceline.boxes import claimed_samples
 from faceline.containers import demuxed, open_container, video_stream, what_else
 from faceline.decoding import first_picture
-from faceline.errors import FootageChangedError, FootageError
+from faceline.errors import FootageChangedError, FootageError, FootageUnreadableError
 from faceline.limits import Limits, Watch, beyond
 from faceline.names import folder_name
 from faceline.packets import Damage, EntryPoint, PacketScan, TimeRule, scan_packets
@@ -144,8 +144,8 @@ def open_footage(path: str | Path, limits: Limits | None = None) -> Footage:
         limits: what it may ask of this machine; `Limits()` by default. Within them, they change nothing.
 
     Raises:
-        FootageError: the file is missing, is no video, has no video stream, is beyond a limit, or nothing in it can be
-            decoded.
+        FootageUnreadableError: the file is missing, or cannot be read.
+        FootageError: it is no video, has no video stream, is beyond a limit, or nothing in it can be decoded.
         FootageChangedError: something wrote to the file meanwhile.
     """
     import av
@@ -180,11 +180,12 @@ def open_footage(path: str | Path, limits: Limits | None = None) -> Footage:
         watch.check()
         if error.errno == errno.ENOMEM:
             raise _no_memory(path) from MemoryError()
+        _check_still_there(path)
         raise _cannot_open(path, error) from error
     except MemoryError as error:
         raise _no_memory(path) from error
     except OSError as error:
-        raise FootageError(f"the file cannot be read ({error.strerror})", where=str(path)) from error
+        raise FootageUnreadableError(f"the file cannot be read ({error.strerror})", where=str(path)) from error
     if _state(path) != before:
         raise FootageChangedError("the footage changed while it was opened", where=str(path), cure="run again")
     if scan.rule == "pts" and runs_back:
@@ -230,10 +231,11 @@ def _hashed(path: Path) -> tuple[tuple[int, int, int], str]:
             raise FootageError("the file is empty", where=str(path), cure="copy it again from its source")
         return before, _sha256(path)
     except FileNotFoundError as error:
-        raise FootageError("no such file", where=str(path), cure="check the path") from error
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise FootageError(f"the file cannot be read ({why})", where=str(path)) from error
+        raise FootageUnreadableError("no such file", where=str(path), cure="check the path") from error
+    except OSError as error:
+        raise FootageUnreadableError(f"the file cannot be read ({error.strerror})", where=str(path)) from error
+    except ValueError as error:
+        raise FootageError(f"the file cannot be read ({error})", where=str(path)) from error
 
 
 def results_name(path: Path) -> str:
@@ -305,6 +307,15 @@ def _nothing_decoded(path: Path, stream: VideoStream, limits: Limits) -> Footage
         return FootageError(what, where=str(path), cure="the file is damaged")
     option = f"limits.max_megapixels={limits.max_megapixels:g}"
     return FootageError(what, where=str(path), cure=f"it is damaged, or its pictures are larger than {option} allows")
+
+
+def _check_still_there(path: Path) -> None:
+    """A drive that went away meanwhile is no fault of the file's."""
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise FootageUnreadableError(f"the file cannot be read ({error.strerror})", where=str(path)) from error
 
 
 def _cannot_open(path: Path, error: Exception) -> FootageError:

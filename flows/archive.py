@@ -55,6 +55,7 @@ SET_ASIDE = 3
 
 STATE_FOLDER = "_archive"
 _SETTLED = "settled.json"
+_TOLD = "faceline_told"
 
 
 class BusyError(FacelineError):
@@ -171,7 +172,8 @@ def archive(arguments: Sequence[str]) -> int:
     config = load_config(arguments, STAGES)
     work = open_archive(config)
     log_file = log_path(log_folder(config), "archive", work.folder.name)
-    with session(log_file) as reporter, work.alone(), running(config.store.root, "archive", work.folder.name):
+    place = config.store.root, "archive", work.folder.name
+    with session(log_file) as reporter, failure_told(config), work.alone(), running(*place):
         console.say(describe_models(resolve_models(config, STAGES), config))
         announce_device(device_of(config), config)
         night = begin_night(work, reporter, BY_HAND)
@@ -188,6 +190,20 @@ def archive(arguments: Sequence[str]) -> int:
                     run_archive_in_prefect(work, night, first, turns, crowd, temporary_server=server.temporary)
     tell(work, night)
     return exit_code(night.entries)
+
+
+@contextlib.contextmanager
+def failure_told(config: Config) -> Iterator[None]:
+    """Tell whoever waits for the night of what ends the block, unless its page did; that another run works is none."""
+    try:
+        yield
+    except BusyError:
+        raise
+    except Exception as error:
+        told = error
+        if not getattr(error, _TOLD, False):
+            tell_address(config.archive, lambda: failure_body(Path(config.footage or ""), told))
+        raise
 
 
 def open_archive(config: Config) -> Archive:
@@ -211,17 +227,15 @@ def begin_night(work: Archive, reporter: Reporter, reason: str) -> Night:
     """
     reporter.noted(f"looking at {shown(work.folder)}")
     survey = work.surveyor.survey()
-    found = len(survey.contents) + len(survey.young) + len(survey.unreadable)
+    # The folder itself is among what could not be read when a drive does not answer.
+    found = len(survey.contents) + len(survey.young) + len(survey.unreadable.keys() - {os.curdir})
     if not found and work.settled:
-        error = FacelineError(
+        raise FacelineError(
             f"no footage is there, but {len(work.settled)} files were the last time",
             where=shown(work.folder),
             cure=f"see whether it is mounted; if they are meant to be gone, remove "
             f"{shown(work.output / STATE_FOLDER / _SETTLED)}",
         )
-        # There is no night to write a page of, but whoever waits for one should hear why.
-        tell_address(work.config.archive, lambda: failure_body(work.folder, error))
-        raise error
     work.records.put_recipe(work.recipe)
     before = nights_since_the_last_whole_one(work.journals)
     night = Night(work, survey, before, Journal(work.journals, datetime.now(UTC)), reporter, reason)
@@ -247,10 +261,11 @@ def ended(work: Archive, night: Night, next_at: datetime | None = None) -> Itera
         night.note_what_is_gone()
         night.end({"disk": disk_use(work.config.store.root, work.output)})
     except BaseException as error:
-        night.cut_short(error)
-        # Whatever is wrong with the page is no reason to hide what ended the run.
+        # Whatever is wrong with journal and page (a full disk, say) is no reason to hide what ended the run.
         with contextlib.suppress(Exception):
+            night.cut_short(error)
             publish_night(work, night, next_at, patient=isinstance(error, Exception))
+            setattr(error, _TOLD, True)
         raise
     finally:
         night.close()

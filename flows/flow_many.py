@@ -25,7 +25,17 @@ from faceline.nightly.telling import markdown
 from faceline.runs import running
 from faceline.stages import STAGES
 from flows.analyze import log_folder
-from flows.archive import Archive, BusyError, begin_night, counted, crowd_of, ended, exit_code, open_archive
+from flows.archive import (
+    Archive,
+    BusyError,
+    begin_night,
+    counted,
+    crowd_of,
+    ended,
+    exit_code,
+    failure_told,
+    open_archive,
+)
 from flows.config import load_config, load_sweep
 from flows.console import Lines, Reporter
 from flows.execution import execution
@@ -54,12 +64,14 @@ class Many:
         reporter: who is told.
         temporary_server: whether the server ends with the run.
         night: of an archive: the run, what is left of it, and how many footages are worked on at the same time.
+        ends: of an archive: takes how the turns ended, None or an error; Prefect keeps to itself what a flow raises.
     """
 
     jobs: Sequence[Job] = ()
     reporter: Reporter = field(default_factory=Lines)
     temporary_server: bool = False
     night: tuple[Archive, Night, Iterator[Turn], int] | None = None
+    ends: list[Exception | None] = field(default_factory=list)
 
 
 _many: ContextVar[Many | None] = ContextVar("many", default=None)
@@ -87,15 +99,21 @@ def archive(footage: str, overrides: list[str] | None = None, reason: str = "") 
     many = _many.get()
     if many is not None and many.night is not None:
         work, night, turns, crowd = many.night
-        _run_turns(night, turns, crowd, many.temporary_server)
+        try:
+            _run_turns(night, turns, crowd, many.temporary_server)
+        except Exception as error:
+            many.ends.append(error)
+            return Failed(message=f"unexpected {type(error).__name__}: {error}")
+        many.ends.append(None)
         return _ended(work, night)
     belong_to_serve()
     try:
         config = load_config([f"footage={footage}", *(overrides or [])], STAGES)
-        work = open_archive(config)
+        with failure_told(config):
+            work = open_archive(config)
         log_file = log_path(log_folder(config), "archive", work.folder.name)
         store, name = config.store.root, work.folder.name
-        with session(log_file) as reporter, work.alone(), running(store, "archive", name):
+        with session(log_file) as reporter, failure_told(config), work.alone(), running(store, "archive", name):
             announce_device(device_of(config), config)
             night = begin_night(work, reporter, reason or _reason())
             with ended(work, night, next_run()):
@@ -176,12 +194,23 @@ def _reason() -> str:
 def run_archive_in_prefect(
     work: Archive, night: Night, first: Turn, turns: Iterator[Turn], crowd: int, *, temporary_server: bool = False
 ) -> None:
-    """Run what an archive's night has left as one flow run named after the folder; what comes of it is in ``night``."""
+    """Run what an archive's night has left as one flow run named after the folder; what comes of it is in ``night``.
+
+    Raises:
+        Exception: what ended the run before every footage had its turn.
+    """
     named: Any = archive.with_options(flow_run_name=lambda: one_line(work.folder.name))
     handed = Many(temporary_server=temporary_server, night=(work, night, chain([first], turns), crowd))
     with _handed_over(handed):
         # That every file was set aside is a failed flow run, but no error of this call.
-        named(footage=valid_text(work.folder), overrides=readable_arguments(work.config), return_state=True)
+        state: State[Any] = named(
+            footage=valid_text(work.folder), overrides=readable_arguments(work.config), return_state=True
+        )
+    # A night that counted as whole would take what it did not reach for gone.
+    if not handed.ends:
+        raise FacelineError(f"Prefect did not begin the run ({state.name}: {state.message})", cure="run it again")
+    if handed.ends[0] is not None:
+        raise handed.ends[0]
 
 
 def _made_ready() -> Many | None:

@@ -21,7 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import faceline
-from faceline.errors import ArtifactError, FacelineError, FootageChangedError, FootageError, TimeLimitError
+from faceline.errors import (
+    ArtifactError,
+    FacelineError,
+    FootageChangedError,
+    FootageError,
+    FootageUnreadableError,
+    TimeLimitError,
+)
 from faceline.names import printable
 from faceline.nightly.moments import Moment, compare, moments_of
 from faceline.nightly.nights import FAILED, INTERRUPTED, Cause, Delta, Entry, Journal, causes_of
@@ -303,7 +310,8 @@ class Night:
             return
         what = error.what if isinstance(error, FacelineError) else f"unexpected {type(error).__name__}: {error}"
         reason = " ".join(what.split())
-        state: Outcome = "quarantined" if isinstance(error, QUARANTINED) else "failed"
+        may_pass = isinstance(error, FootageUnreadableError)
+        state: Outcome = "quarantined" if isinstance(error, QUARANTINED) and not may_pass else "failed"
         log.info("%s %s: %s", printable(name), state, error, exc_info=not isinstance(error, FacelineError))
         self._reporter.warned(f"{printable(name)} is set aside: {reason}")
         record = Record(
@@ -412,7 +420,7 @@ class Night:
         self._note_twins()
         entered = {entry.file for entry in self.entries}
         for name, sha256 in sorted(self._archive.settled.items()):
-            if name in entered:
+            if name in entered or self._is_out_of_sight(name):
                 continue
             record = self._archive.records.get(sha256)
             results = record.results if record is not None else ""
@@ -422,6 +430,10 @@ class Night:
                 differences = compare(record.moments, ())
                 if differences:
                     self._journal.delta(Delta(name, ("removed footage",), (), tuple(differences)))
+
+    def _is_out_of_sight(self, name: str) -> bool:
+        """Whether a file, or a folder above it, could not be read: nobody knows whether it is still there."""
+        return any(str(place) in self._survey.unreadable for place in (Path(name), *Path(name).parents))
 
     def cut_short(self, error: BaseException) -> None:
         """Write the end of a journal whose run did not come to its own; what the last whole run found stays settled."""
@@ -436,6 +448,7 @@ class Night:
         """Write the end of the journal; what is settled is what a whole run saw."""
         kept = {e.file: e.sha256 for e in self.entries if e.state in ("done", "unchanged", "quarantined", "failed")}
         kept |= {e.file: s for e in self.entries if e.state == "left" and (s := self._archive.settled.get(e.file))}
+        kept |= {name: s for name, s in self._archive.settled.items() if self._is_out_of_sight(name)}
         self._archive.settle({name: sha256 for name, sha256 in kept.items() if sha256})
         self._journal.end({"ended": now(), "seconds": round(self.seconds, 2), "state": "done", **facts})
 

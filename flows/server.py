@@ -53,6 +53,10 @@ LASTING = {
         if not name.startswith(("PREFECT_SERVER_SERVICES", "PREFECT_SERVER_UI"))
     },
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    # It takes back the places of runs that have been silent for five minutes by the clock on the wall, and a run whose
+    # place is gone is ended by Prefect: a laptop that slept in the middle of a night would lose it. Places that killed
+    # runs have left are given back when their state is set.
+    "PREFECT_SERVER_SERVICES_REPOSSESSOR_ENABLED": "false",
     # Heartbeats of work pools, of which it has none.
     "PREFECT_SERVER_SERVICES_FOREMAN_ENABLED": "false",
     # Its history would grow for ever; runs of the last 90 days are kept.

@@ -75,7 +75,13 @@ class ServerThread:
             self._listener.close()
             self._slot_lock.close()
             raise
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/api"
+        bound = self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{bound}/api"
+        # Prefect lets pages of every site read and start runs; this server's own are all that have to.
+        settings = {
+            "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{bound},http://localhost:{bound}",
+            **settings,
+        }
         self._settings = {
             **{name: os.environ.get(name, value) for name, value in settings.items()},
             "PREFECT_HOME": str(slot),

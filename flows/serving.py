@@ -21,7 +21,7 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, StateType
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, FlowRun, StateType
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
 from prefect.runner import Runner
@@ -44,6 +44,9 @@ GRACE_S = 60.0
 
 PLAN_S = 90.0
 """How long the server is given to plan the first runs; its scheduler looks for new schedules every few seconds."""
+
+PAGE = 200
+"""Flow runs that a server gives at a time."""
 
 LOOK_S = 1.0
 """How often it is looked whether the server is still there."""
@@ -187,14 +190,22 @@ async def begin_now(deployment: UUID, plan: Plan, reason: str) -> None:
 
 async def settle_what_was_left(served: list[UUID], *, own_server: bool) -> None:
     """Give runs that nobody will begin, or that nobody works on any more, the state that says so."""
-    types = [StateType.SCHEDULED]
-    # On a server of its own, whatever is said to be under way was under way when this process was last killed.
-    types += [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING] if own_server else []
+    # Whatever is said to be under way was under way when the `serve` before was killed, which took its runs along: two
+    # never serve one archive. A server that lost its memory since would hold the place of such a run for ever, and
+    # cancel every night that follows.
+    types = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
     states = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=types)))
+    # On a server of its own, runs within runs, which have no deployment, are among them.
     mine = None if own_server else DeploymentFilter(id=DeploymentFilterId(any_=served))
     now = datetime.now(UTC)
     async with get_client() as client:
-        for run in await client.read_flow_runs(flow_run_filter=states, deployment_filter=mine):
+        left: list[FlowRun] = []
+        # All of them: a server gives so many at a time, and after weeks without `serve` there are more.
+        while page := await client.read_flow_runs(
+            flow_run_filter=states, deployment_filter=mine, limit=PAGE, offset=len(left)
+        ):
+            left += page
+        for run in left:
             state: State[Any]
             if run.state is None or not run.state.is_scheduled():
                 state = Crashed(message="faceline serve was killed; what was finished is kept, and a run catches up")

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 import faceline
 from faceline.devices import Device, find_device
-from faceline.errors import FacelineError, FootageError, ModelError
+from faceline.errors import FacelineError, FootageError, FootageUnreadableError, ModelError
 from faceline.residents import Residents
 from faceline.stage import Runtime
 from faceline.threads import share_cores
@@ -187,7 +187,7 @@ def at_home(request: StageRequest, sender: str) -> StageRequest:
 
     Raises:
         ModelError: weights are missing here, or are others than the sender's.
-        FootageError: the footage is not here, or is another.
+        FootageUnreadableError: the footage is not here, or is another.
     """
     stage = request.declaration
     roles = stage.roles(request.params)
@@ -238,13 +238,14 @@ def _footage_here(footage: Any, sender: str) -> Any:
             _seen[footage.sha256, path] = now
         return local
     except OSError as error:
-        raise FootageError(
+        raise FootageUnreadableError(
             f"{path} cannot be read there ({error.strerror})",
             where=here,
             cure="the footage has to lie at the same path on every machine of the cluster",
         ) from error
     except FootageError as error:
-        raise FootageError(
+        # Of that machine, too: nothing of this is the footage's fault, and mended it can be tried again.
+        raise FootageUnreadableError(
             f"{path} is not there the footage that {sender} opened",
             where=here,
             cure="the same footage has to lie at the same path on every machine of the cluster",

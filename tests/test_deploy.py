@@ -97,6 +97,14 @@ def test_the_image_installs_what_is_locked_and_runs_as_nobody_special() -> None:
     assert all((ROOT / name).exists() for name in copied)
 
 
+def test_a_run_has_time_to_end_before_the_service_is_killed(compose: Any) -> None:
+    from flows.serving import GRACE_S
+
+    patience = compose["services"]["nights"]["stop_grace_period"]
+    # `serve` waits for the run, then for Prefect's runner to pause the schedule.
+    assert float(patience.removesuffix("s")) > 2 * GRACE_S
+
+
 def test_the_options_of_the_service_are_options(compose: Any) -> None:
     verb, *overrides = compose["services"]["nights"]["command"]
     assert verb == "serve"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import pickle
@@ -15,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from faceline import containers, reading
-from faceline.errors import FootageChangedError, FootageError
+from faceline import containers, reading, video
+from faceline.errors import FootageChangedError, FootageError, FootageUnreadableError
 from faceline.picture import shrunk
 from faceline.timeline import Segment
 from faceline.video import open_footage, read_frames, results_name
@@ -375,8 +376,32 @@ def test_streams_that_appear_on_the_way_end_nothing(clips, monkeypatch):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(FootageError, match=r"none\.mp4: no such file"):
+    with pytest.raises(FootageUnreadableError, match=r"none\.mp4: no such file"):
         open_footage(tmp_path / "none.mp4")
+
+
+def test_a_drive_that_goes_away_is_no_fault_of_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(b"no video")
+    hashed = video._hashed
+
+    def vanish(path):
+        found = hashed(path)
+        path.unlink()
+        return found
+
+    monkeypatch.setattr(video, "_hashed", vanish)
+    with pytest.raises(FootageUnreadableError, match=r"clip\.mp4: the file cannot be read \(No such file"):
+        open_footage(path)
+
+    def stale(path):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    path.write_bytes(b"no video")
+    monkeypatch.setattr(video, "_hashed", hashed)
+    monkeypatch.setattr(video, "_sha256", stale)
+    with pytest.raises(FootageUnreadableError, match="Stale file handle"):
+        open_footage(path)
 
 
 def test_folder(tmp_path):

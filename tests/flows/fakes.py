@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from faceline.errors import FootageError
+from faceline.errors import FootageError, FootageUnreadableError
 from faceline.stage import Chunk, Inputs, Payload, Runtime, Stage
 from faceline.timeline import Segment, cut_into_segments
 from faceline.video import results_name
@@ -59,7 +59,7 @@ def open_fake(path: str | Path, limits: object = None) -> FakeFootage:
     """Open a fake footage; one that begins with ``broken`` cannot be read as video, ``12 fps`` has that frame rate."""
     path = Path(path)
     if not path.is_file():
-        raise FootageError("no such file", where=str(path), cure="check the path")
+        raise FootageUnreadableError("no such file", where=str(path), cure="check the path")
     content = path.read_bytes()
     if content.startswith(b"broken"):
         raise FootageError("is no video", where=str(path))

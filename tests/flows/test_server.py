@@ -92,6 +92,10 @@ def test_a_temporary_server_answers_and_goes_with_a_killed_run(no_names: Path, t
     with urllib.request.urlopen(f"{url}/admin/settings", timeout=30) as answer:
         settings = answer.read().decode()
     assert '"analytics_enabled":false' in settings, "no telemetry"
+    for origin, allowed in (("https://example.org", None), (url.removesuffix("/api"), url.removesuffix("/api"))):
+        asked = urllib.request.Request(f"{url}/health", headers={"Origin": origin})
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            assert answer.headers["Access-Control-Allow-Origin"] == allowed, "no page of another site reads it"
     assert (tmp_path / "state" / "prefect" / "slot-0" / "prefect.db").is_file()
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(f"{url}/collections/views/aggregate-worker-metadata", timeout=30)
