@@ -23,6 +23,9 @@ STATE_WORDS = {"cached": "cached", "run": "done", "failed": "failed", "skipped":
 NAME_WIDTH = 41
 """Width of the column of stage names: as wide as most names of trials."""
 
+WIDEST = 80
+"""Characters that a column is widened to; few names of files are longer."""
+
 STATE_STYLES = {"cached": "dim", "run": "green", "failed": "bold red", "skipped": "yellow"}
 
 
@@ -44,10 +47,13 @@ def warning(text: str, stream: TextIO | None = None) -> None:
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:
     """Print rows under headings, aligned; columns named in ``right`` are aligned to the right.
 
-    Plain text, never cut to the width of the terminal: a table must survive a pipe and a copy.
+    Plain text, never cut to the width of the terminal: a table must survive a pipe and a copy. What is wider than
+    `WIDEST` stands out of its column instead of pushing all others away.
     """
     cells = [[printable(str(value)) for value in row] for row in rows]
-    widths = [max(len(name), *(len(row[i]) for row in cells), 0) for i, name in enumerate(columns)]
+    widths = [
+        max(len(name), *(len(row[i]) for row in cells if len(row[i]) <= WIDEST), 0) for i, name in enumerate(columns)
+    ]
     for row in [list(columns), *cells]:
         parts = [
             value.rjust(width) if name in right else value.ljust(width)

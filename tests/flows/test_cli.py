@@ -234,5 +234,10 @@ def test_tables_line_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.splitlines() == ["a          number", "long name       5", "b              12"]
 
 
+def test_one_very_long_name_pushes_no_other_row_away(capsys: pytest.CaptureFixture[str]) -> None:
+    table(("a", "b"), [("x" * 240, "first"), ("short", "second")])
+    assert capsys.readouterr().out.splitlines() == ["a      b", f"{'x' * 240}  first", "short  second"]
+
+
 def test_values_are_described_as_they_are_written() -> None:
     assert describe([1, None, True, "x"]) == "[1,null,true,x]"
