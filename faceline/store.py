@@ -44,7 +44,7 @@ from faceline.errors import ArtifactError, StoreError
 from faceline.folders import folder_at, make_private_dirs, sync_dir
 from faceline.keys import KeyParts
 from faceline.stage import Payload
-from faceline.sweeping import sweep_stage, sweep_uploads
+from faceline.sweeping import sweep_stage
 from faceline.uses import Uses, gate, mark_used
 
 log = logging.getLogger(__name__)
@@ -326,8 +326,8 @@ class Store:
         try:
             self.folder.upload({f"{place}/{path}": source for path, source in local.items()})
             self.folder.put(f"{place}/{MANIFEST}", manifest.to_bytes())
-        except BaseException:
-            # Whatever it was that failed, this may fail as well; `sweep` finds it.
+        except Exception:
+            # Whatever it was that failed, this may fail as well; a cleaner finds it, and what an interrupt leaves.
             with contextlib.suppress(OSError, StoreError):
                 self.folder.remove(f"{place}/{attempt}")
             raise
@@ -467,12 +467,6 @@ class Store:
                 sync_dir(folder)
         for name in condemned:
             self.folder.remove(name)
-
-    def sweep(self) -> int:
-        """Remove what broke off half-way; returns how many leftovers went. See `faceline.sweeping`."""
-        stages = [stage for stage in self.folder.names() if not stage.startswith(("_", "."))]
-        uploads = sum(sweep_uploads(self, stage) for stage in stages) if self.is_remote else 0
-        return uploads + sum(sweep_stage(self, stage) for stage in stages)
 
 
 @functools.cache
