@@ -423,7 +423,10 @@ class Store:
         trash = f"{stage}/{draft_name(key, Owner.this_process())}"
         with contextlib.suppress(FileNotFoundError):
             self.folder.move(f"{stage}/{key}", trash)
-            self.folder.remove(trash)
+            try:
+                self.folder.remove(trash)
+            except OSError as error:  # It is out of its place, and a cleaner's business from now on.
+                log.warning("%s/%s cannot be removed: %s", self.root, trash, error)
 
     def condemn(self, stage: str, key: str, used_s: float, uses: Uses) -> str | None:
         """Take an artifact out of its place, in one step, unless somebody has used it or is at work on it.
@@ -460,13 +463,22 @@ class Store:
                 return trash
         return None
 
-    def clear(self, condemned: Sequence[str]) -> None:
-        """Delete what was condemned, once it is sure that not even a power cut brings it back half."""
+    def clear(self, condemned: Sequence[str]) -> dict[str, OSError]:
+        """Delete what was condemned, once it is sure that not even a power cut brings it back half.
+
+        Returns:
+            what could not be deleted, and why.
+        """
+        failed: dict[str, OSError] = {}
         for stage in {name.partition("/")[0] for name in condemned}:
             if (folder := self.folder.local_path(stage)) is not None:
                 sync_dir(folder)
         for name in condemned:
-            self.folder.remove(name)
+            try:
+                self.folder.remove(name)
+            except OSError as error:
+                failed[name] = error
+        return failed
 
 
 @functools.cache

@@ -44,8 +44,11 @@ def sweep_stage(store: Store, stage: str, held_key: str = "") -> int:
                 continue
             if key == held_key or not _is_locked(store, stage, key):
                 log.info("removing what a dead process left of %s %s", stage, key[:12])
-                drafts.remove(name)
-                swept += 1
+                try:
+                    drafts.remove(name)
+                    swept += 1
+                except OSError as error:  # No reason for the next one not to begin.
+                    log.warning("%s/%s cannot be removed: %s", drafts.url, name, error)
     return swept
 
 

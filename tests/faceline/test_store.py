@@ -693,6 +693,23 @@ def test_a_leftover_whose_key_is_held_stays(local: Store) -> None:
     assert sweep_stage(local, "detect") == 1
 
 
+def test_a_leftover_that_cannot_be_removed_keeps_nobody_from_working(
+    local: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = _leftover(local, _dead())
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        assert sweep_stage(local, "detect") == 0
+    assert path.exists()
+    assert "cannot be removed" in caplog.text
+    _commit(local)
+    assert not path.exists()
+
+
 def test_the_next_draft_of_the_stage_sweeps(local: Store) -> None:
     path = _leftover(local, _dead())
     _commit(local)
