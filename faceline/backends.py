@@ -6,13 +6,18 @@ Settings that a user gives fsspec (``~/.config/fsspec/s3.json``, ``FSSPEC_S3_…
 from __future__ import annotations
 
 import asyncio
+import importlib
 import io
+import logging
 import re
+import socket
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from faceline.errors import StoreError, UsageError
+
+log = logging.getLogger(__name__)
 
 BUCKETS = ("s3", "s3a", "gs", "gcs", "abfs", "az")
 """Protocols without folders: nothing has to be made before a file is put."""
@@ -26,15 +31,18 @@ ANSWER_S = 30.0
 """How long the store may take to begin its answer to one request, all tries together."""
 
 STILL_S = 120.0
-"""How long uploads may stand still, all of a process together. A part is sent in pieces of up to 1 MiB, ten at a time
-share the line: slow lines are no silent ones."""
+"""How long uploads may stand still, all of a process together. A part is sent in pieces of up to 1 MiB, and ten share
+the line: slow lines are no silent ones."""
 
 _S3_CONFIG = {"connect_timeout": 5, "read_timeout": 20, "retries": {"total_max_attempts": 4, "mode": "standard"}}
 """botocore's own settings are five tries with a minute of silence each; a second try fits into `ANSWER_S`."""
 _S3_POOL = {"max_pool_connections": 64}
 """More than are asked for at once: who waits for a connection must not be taken for one who gets no answer."""
 _S3_SENDING = {"read_timeout": 30}
-"""What the system holds back has still to be sent when the waiting for an answer begins."""
+"""What the system holds has still to be sent when the waiting for an answer begins."""
+_UNSENT_BYTES = 128 << 10
+"""So much of a connection's data may wait in the system for its turn, which by itself takes megabytes: on a slow line
+they would keep everything still for long, and count as sent when the waiting for an answer begins."""
 _S3_ROUNDS = 2
 """s3fs does all that five times over; once more is for connections that break while an answer is read."""
 
@@ -77,7 +85,8 @@ def open_filesystem(protocol: str, url: str, *, sending: bool = False) -> Any:
     options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
     if protocol in S3:
         given = {**conf.get("s3a", {}), **conf.get("s3", {})}.get("config_kwargs", {})
-        options["config_kwargs"] = {**_S3_CONFIG, **(_S3_SENDING if sending else _S3_POOL), **given}
+        own = {**_S3_SENDING, **_short_queues(given)} if sending else _S3_POOL
+        options["config_kwargs"] = {**_S3_CONFIG, **own, **given}
     try:
         filesystem = fsspec.filesystem(protocol, **options)
     except ImportError as error:
@@ -93,6 +102,23 @@ def open_filesystem(protocol: str, url: str, *, sending: bool = False) -> Any:
         filesystem.retries = _S3_ROUNDS
         filesystem._call_s3 = (_Sender if sending else _Asker)(filesystem._call_s3)
     return filesystem
+
+
+def _short_queues(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The setting that bounds `_UNSENT_BYTES`, where the installed aiobotocore has one and the user's go with it."""
+    own = {"connector_args": {"socket_factory": _socket_with_short_queue}}
+    try:
+        importlib.import_module("aiobotocore.config").AioConfig(**{**own, **given})
+    except Exception as error:  # What is wrong with the user's own is told where it is used.
+        log.info("uploads go without short queues: %s", error)
+        return {}
+    return own
+
+
+def _socket_with_short_queue(address: tuple[Any, ...]) -> socket.socket:
+    made = socket.socket(*address[:3])
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+    return made
 
 
 class _Asker:

@@ -526,6 +526,19 @@ def test_an_upload_over_a_slow_line_is_not_given_up_while_it_moves(monkeypatch: 
         asyncio.run(backends._Sender(send)("put_object", Body=b""))
 
 
+def test_little_of_what_is_sent_waits_in_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fsspec.config import conf
+
+    url = f"s3://{BUCKET}/a"
+    factory = backends.open_filesystem("s3", url, sending=True).config_kwargs["connector_args"]["socket_factory"]
+    with factory((socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", 1))) as made:
+        assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == 128 << 10
+    # What a user sets goes before.
+    monkeypatch.setitem(conf, "s3", {"config_kwargs": {"connector_args": {"force_close": True}, "read_timeout": 77}})
+    asked = backends.open_filesystem("s3", url, sending=True).config_kwargs
+    assert (asked["connector_args"], asked["read_timeout"]) == ({"force_close": True}, 77)
+
+
 def test_no_more_is_sent_when_one_of_many_files_is_refused(hasty: None, store: Store, s3: S3Server) -> None:
     store.folder.names()
     source = Path(str(copies.cache_folder())) / "small"
