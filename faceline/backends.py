@@ -5,11 +5,19 @@ Settings that a user gives fsspec (``~/.config/fsspec/s3.json``, ``FSSPEC_S3_…
 
 from __future__ import annotations
 
+import asyncio
+import importlib
+import io
+import logging
 import re
+import socket
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from faceline.errors import StoreError, UsageError
+
+log = logging.getLogger(__name__)
 
 BUCKETS = ("s3", "s3a", "gs", "gcs", "abfs", "az")
 """Protocols without folders: nothing has to be made before a file is put."""
@@ -19,8 +27,22 @@ S3 = ("s3", "s3a")
 CONTACT_S = 30.0
 """How long the store may take to answer a process for the first time."""
 
-_S3_CONFIG = {"connect_timeout": 5, "read_timeout": 30, "retries": {"total_max_attempts": 4, "mode": "standard"}}
-"""botocore's own settings are five tries with a minute of silence each; half a minute lets a slow line send a part."""
+ANSWER_S = 30.0
+"""How long the store may take to begin its answer to one request, all tries together."""
+
+STILL_S = 120.0
+"""How long uploads may stand still, all of a process together. A part is sent in pieces of up to 1 MiB, and ten share
+the line: slow lines are no silent ones."""
+
+_S3_CONFIG = {"connect_timeout": 5, "read_timeout": 20, "retries": {"total_max_attempts": 4, "mode": "standard"}}
+"""botocore's own settings are five tries with a minute of silence each; a second try fits into `ANSWER_S`."""
+_S3_POOL = {"max_pool_connections": 64}
+"""More than are asked for at once: who waits for a connection must not be taken for one who gets no answer."""
+_S3_SENDING = {"read_timeout": 30}
+"""What the system holds has still to be sent when the waiting for an answer begins."""
+_UNSENT_BYTES = 128 << 10
+"""So much of a connection's data may wait in the system for its turn, which by itself takes megabytes: on a slow line
+they would keep everything still for long, and count as sent when the waiting for an answer begins."""
 _S3_ROUNDS = 2
 """s3fs does all that five times over; once more is for connections that break while an answer is read."""
 
@@ -48,8 +70,14 @@ def check_url(url: str) -> str:
     return protocol
 
 
-def open_filesystem(protocol: str, url: str) -> Any:
-    """fsspec's file system; one of its own, since fsspec makes another for every thread and keeps them for ever."""
+def open_filesystem(protocol: str, url: str, *, sending: bool = False) -> Any:
+    """fsspec's file system; one of its own, since fsspec makes another for every thread and keeps them for ever.
+
+    Args:
+        protocol, url: of `check_url`, and what it was given.
+        sending: it is to send and copy large files, which may take any time as long as they move; what is asked by any
+            other one is answered soon or not at all. Only S3 makes the difference.
+    """
     import fsspec
     from fsspec.config import conf
 
@@ -57,7 +85,8 @@ def open_filesystem(protocol: str, url: str) -> Any:
     options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
     if protocol in S3:
         given = {**conf.get("s3a", {}), **conf.get("s3", {})}.get("config_kwargs", {})
-        options["config_kwargs"] = {**_S3_CONFIG, **given}
+        own = {**_S3_SENDING, **_short_queues(given)} if sending else _S3_POOL
+        options["config_kwargs"] = {**_S3_CONFIG, **own, **given}
     try:
         filesystem = fsspec.filesystem(protocol, **options)
     except ImportError as error:
@@ -71,7 +100,76 @@ def open_filesystem(protocol: str, url: str) -> Any:
         ) from error
     if protocol in S3:
         filesystem.retries = _S3_ROUNDS
+        filesystem._call_s3 = (_Sender if sending else _Asker)(filesystem._call_s3)
     return filesystem
+
+
+def _short_queues(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The setting that bounds `_UNSENT_BYTES`, where the installed aiobotocore has one and the user's go with it."""
+    own = {"connector_args": {"socket_factory": _socket_with_short_queue}}
+    try:
+        importlib.import_module("aiobotocore.config").AioConfig(**{**own, **given})
+    except Exception as error:  # What is wrong with the user's own is told where it is used.
+        log.info("uploads go without short queues: %s", error)
+        return {}
+    return own
+
+
+def _socket_with_short_queue(address: tuple[Any, ...]) -> socket.socket:
+    made = socket.socket(*address[:3])
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+    return made
+
+
+class _Asker:
+    """Requests of s3fs, each given up after `ANSWER_S`. Their tries are bounded by themselves only, and not even that:
+    aiohttp waits for ever for a server that does not say whether it wants what is to be sent (100-continue)."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    async def __call__(self, method: str, *arguments: Any, **options: Any) -> Any:
+        try:
+            return await asyncio.wait_for(self._call(method, *arguments, **options), ANSWER_S)
+        except TimeoutError as error:
+            # s3fs would try again after any error of its own or a timeout.
+            raise ConnectionError(f"no answer for {ANSWER_S:.0f} s") from error
+
+
+class _Sender:
+    """Requests of s3fs that may take long, given up when for `STILL_S` nothing of any of them has moved."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self.moved_s = 0.0
+
+    async def __call__(self, method: str, *arguments: Any, **options: Any) -> Any:
+        if isinstance(options.get("Body"), bytes):
+            options["Body"] = _Moving(options["Body"], self)
+        began_s = time.monotonic()
+        request = asyncio.ensure_future(self._call(method, *arguments, **options))
+        try:
+            while not request.done():
+                left_s = max(began_s, self.moved_s) + STILL_S - time.monotonic()
+                if left_s <= 0:
+                    raise ConnectionError(f"nothing moves for {STILL_S:.0f} s")
+                await asyncio.wait([request], timeout=left_s)
+            self.moved_s = time.monotonic()
+            return request.result()
+        finally:
+            request.cancel()
+
+
+class _Moving(io.BytesIO):
+    """What is sent, which tells when a piece of it is taken. botocore makes a `BytesIO` of bytes in any case."""
+
+    def __init__(self, data: bytes, sender: _Sender) -> None:
+        super().__init__(data)
+        self._sender = sender
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._sender.moved_s = time.monotonic()
+        return super().read(size)
 
 
 def code_of(error: BaseException | None) -> str:

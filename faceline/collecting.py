@@ -24,7 +24,7 @@ from faceline.latest import Pointer, pointer_groups, pointers
 from faceline.leftovers import DAY_S, Ages, Leftover, leftovers, pointer_left, tidy
 from faceline.pins import artifacts_of, read_pins, read_result, results_below
 from faceline.reach import Entry, Reach, scan
-from faceline.runs import Run, cleaning, live_runs
+from faceline.runs import RUNS, Run, cleaning, live_runs
 from faceline.store import Store
 from faceline.uses import Uses
 
@@ -40,6 +40,11 @@ REMOVABLE = "removable"
 CLOCK_S = 2.0
 """What was used so recently is young in any case: some file systems tell times to two seconds only, so that a further
 use would not show."""
+
+IDLE_S = 90 * DAY_S
+"""A store that nothing has used for so long by the clock may lie idle, or the clock may be wrong, which would make
+everything old. It is the longest of the ages that count by themselves (`Ages.logs_s`), and no run for a season is rare
+enough to be asked about."""
 
 _AT_ONCE = 64
 """Artifacts renamed before their folder is flushed to disk once, and then deleted."""
@@ -80,6 +85,8 @@ class Plan:
         max_bytes: how small the store was to become; None if that was not asked.
         is_rooted: whether there is anything at all that tells what is needed. Where there is not, the pointers may have
             been lost, or the folder is no store.
+        idle_s: how long before the planning the store was last used, by run or artifact, seconds; 0 on object stores,
+            which refuse requests that are dated wrong.
     """
 
     entries: Sequence[Entry]
@@ -90,6 +97,7 @@ class Plan:
     notes: Sequence[str] = ()
     max_bytes: int | None = None
     is_rooted: bool = True
+    idle_s: float = 0.0
 
     @property
     def removable(self) -> list[Entry]:
@@ -155,8 +163,18 @@ def plan_collection(store: Store, rules: Rules, now_s: float | None = None) -> P
     ]
     total_bytes = sum(entry.size_bytes for entry in entries) + _beside(store.folder, left)
     is_rooted = bool(roots.found or pins or results)
-    plan = Plan(entries, reasons, left, total_bytes, runs, to_forget.notes, rules.max_bytes, is_rooted)
+    idle_s = _idle_s(store.folder, entries, roots.last_s, now_s)
+    plan = Plan(entries, reasons, left, total_bytes, runs, to_forget.notes, rules.max_bytes, is_rooted, idle_s)
     return plan if rules.max_bytes is None else _spare(plan, rules.max_bytes)
+
+
+def _idle_s(folder: Folder, entries: Sequence[Entry], pointed_s: float, now_s: float) -> float:
+    if folder.local_path("") is None:
+        return 0.0
+    # Every run puts its registration there and takes it away, also one that finds nothing to do.
+    registered_s = folder.modified_s(RUNS) or 0.0
+    last_s = max(registered_s, pointed_s, *(entry.used_s for entry in entries), 0.0)
+    return now_s - last_s if last_s else 0.0
 
 
 def _why_not(entry: Entry, runs: Sequence[Run], before_s: float) -> str:
@@ -179,11 +197,13 @@ class _Roots:
     def __init__(self, folder: Folder, entries: Sequence[Entry], reach: Reach, rules: Rules, now_s: float) -> None:
         self._folder, self._entries, self._reach, self._rules, self._now_s = folder, entries, reach, rules, now_s
         self.found = 0
+        self.last_s = 0.0
 
     def take(self, group: str, *, is_forgotten: bool) -> Iterator[Leftover]:
         """Reach what a group points at; gives those of its pointers that can go."""
         found = list(pointers(self._folder, group))
         self.found += len(found)
+        self.last_s = max([self.last_s, *(pointer.at_s for pointer in found)])
         is_forgotten = is_forgotten or self._is_unused(group, found)
         for pointer in found:
             if is_forgotten:
@@ -242,6 +262,7 @@ class Collected:
         artifacts, artifact_bytes: how many artifacts have gone, and their size.
         leftovers: what else has gone: kind → how many, and ``leftover_bytes`` their size.
         kept: artifacts that were to go, but were used meanwhile, or were removed by somebody else.
+        failed: what could not be removed, by where it lies below the root → why. It counts nowhere else.
         stopped_by: runs for whose sake an object store's cleaner stopped; empty when it came to its end.
     """
 
@@ -250,6 +271,7 @@ class Collected:
     leftovers: Counter[str] = field(default_factory=Counter)
     leftover_bytes: int = 0
     kept: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
     stopped_by: Sequence[Run] = ()
     is_stopped: bool = False
 
@@ -295,30 +317,48 @@ def _collect(
     removable = plan.removable
     for start in range(0, len(removable), _AT_ONCE):
         batch = removable[start : start + _AT_ONCE]
-        condemned: list[str] = []
+        condemned: dict[str, Entry | None] = {}
         try:
             for entry in batch:
                 if not may_remove():
                     done.is_stopped = True
                     break
                 in_use = _may_be_in_use(entry, runs)
-                place = None if in_use else store.condemn(entry.stage, entry.key, entry.used_s, uses)
+                try:
+                    place = None if in_use else store.condemn(entry.stage, entry.key, entry.used_s, uses)
+                except OSError as error:
+                    _note_failed(done, f"{entry.stage}/{entry.key}", error)
+                    continue
                 if place is None:
                     done.kept += 1
                     continue
-                condemned.append(place)
+                condemned[place] = entry
                 if (mark := uses.mark(entry.stage, entry.key)) is not None:
-                    condemned.append(mark)
-                done.artifacts += 1
-                done.artifact_bytes += entry.size_bytes
-                log.info("removed %s/%s, %d bytes", entry.stage, entry.key, entry.size_bytes)
+                    condemned[mark] = None
         finally:
-            store.clear(condemned)
+            _clear(store, condemned, done)
         if done.is_stopped:
             return
         progress(start + len(batch), len(removable))
     _remove_leftovers(store, [a for a, b in zip(plan.leftovers, is_pointer, strict=True) if not b], may_remove, done)
     tidy(store.folder)
+
+
+def _note_failed(done: Collected, name: str, error: OSError) -> None:
+    done.failed[name] = error.strerror or str(error)
+    log.warning("%s could not be removed: %s", name, done.failed[name])
+
+
+def _clear(store: Store, condemned: Mapping[str, Entry | None], done: Collected) -> None:
+    """Delete what was condemned (signs of use have no entry), and count it."""
+    failed = store.clear(list(condemned))
+    for place, entry in condemned.items():
+        if (error := failed.get(place)) is not None:
+            _note_failed(done, place, error)
+        elif entry is not None:
+            done.artifacts += 1
+            done.artifact_bytes += entry.size_bytes
+            log.info("removed %s/%s, %d bytes", entry.stage, entry.key, entry.size_bytes)
 
 
 def _remove_leftovers(
@@ -328,7 +368,12 @@ def _remove_leftovers(
         if not may_remove():
             done.is_stopped = True
             return
-        if leftover.remove(store.folder):
+        try:
+            is_gone = leftover.remove(store.folder)
+        except OSError as error:
+            _note_failed(done, leftover.name, error)
+            continue
+        if is_gone:
             done.leftovers[leftover.kind] += 1
             done.leftover_bytes += leftover.size_bytes
             log.info("removed %s: %s, %d bytes", leftover.kind, leftover.name, leftover.size_bytes)

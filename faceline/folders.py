@@ -12,7 +12,7 @@ import shutil
 import uuid
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, Protocol, cast
 
 DIR_MODE = 0o700
 FILE_MODE = 0o600
@@ -73,7 +73,11 @@ class Folder(Protocol):
         ...
 
     def remove(self, name: str) -> None:
-        """Remove a file or a whole folder; nothing happens if it is not there."""
+        """Remove a file or a whole folder; nothing happens if it is not there.
+
+        Raises:
+            OSError: not all of it could be removed; the rest is gone.
+        """
         ...
 
     def bytes_below(self, name: str) -> int:
@@ -194,7 +198,16 @@ class LocalFolder:
     def remove(self, name: str) -> None:
         path = self.path / name
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
+            failed: list[OSError] = []
+
+            def note(function: object, place: str, error: Any) -> None:
+                # Another cleaner may be at it, too.
+                if isinstance(error[1], OSError) and not isinstance(error[1], FileNotFoundError):
+                    failed.append(error[1])
+
+            shutil.rmtree(path, onerror=note)
+            if failed:
+                raise failed[0]
         else:
             path.unlink(missing_ok=True)
 

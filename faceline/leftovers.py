@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from faceline.artifacts import MANIFEST
+from faceline.artifacts import FORMAT, MANIFEST
 from faceline.drafts import parse_draft_name
 from faceline.folders import Folder
 from faceline.latest import Pointer, read_pointer
@@ -173,9 +173,12 @@ def _uploads(folder: Folder, now_s: float) -> Iterator[Leftover]:
 
 
 def _named_attempts(folder: Folder, place: str) -> set[str] | None:
+    """Which folders the manifest names, none where there is no manifest; None where it does not say."""
     try:
-        payloads = json.loads(folder.read(f"{place}/{MANIFEST}"))["payloads"].values()
-        return {str(payload["path"]).partition("/")[0] for payload in payloads}
+        body = json.loads(folder.read(f"{place}/{MANIFEST}"))
+        if body["format"] != FORMAT:
+            return None  # Another version wrote it; what its paths mean is not known.
+        return {str(payload["path"]).partition("/")[0] for payload in body["payloads"].values()}
     except FileNotFoundError:
         return set()
     except (ValueError, KeyError, TypeError, AttributeError):

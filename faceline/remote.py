@@ -5,12 +5,14 @@ and no folder. Requests cost tens of milliseconds each, so files are asked for t
 only explains is remembered for half a minute. Credentials come from where the backend looks for them (environment,
 profile, role of the machine), never from the URL, and are written nowhere.
 
-Trouble of the store is no damage of an artifact: it is told as `StoreError`, within half a minute where a process
-cannot reach its store at all, and after two minutes for what has been computed and only waits to be stored.
+Trouble of the store is no damage of an artifact: it is told as `StoreError`, within half a minute where a request is
+not answered (a minute where the answer breaks off), and after two to five minutes for what has been computed and only
+waits to be stored.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import functools
@@ -20,7 +22,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
@@ -41,7 +43,11 @@ PATIENCE_S = 120.0
 """How long writing is tried again: what waits to be written may have taken hours."""
 
 _PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0)
+_LOOK_S = 0.5
+"""How often who writes looks whether to give up."""
 _READ_BYTES = 8 << 20
+_SMALL_BYTES = 64 << 10
+"""What is no larger is sent in a moment over any line."""
 _OF_THIS_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _S3_PARTS = {"chunksize": 8 << 20, "max_concurrency": 4}
 """Files from 16 MiB on are sent in parts. s3fs would hold ten parts of 50 MiB at a time."""
@@ -83,12 +89,18 @@ class RemoteFolder:
         self._has_folders = protocol not in BUCKETS
         self._is_s3 = protocol in S3
         self._fs = open_filesystem(protocol, url)
+        self._protocol = protocol
         self._path = str(self._fs._strip_protocol(url)).rstrip("/")
         self._meeting = threading.Lock()
         self._met = not self._is_s3
         self._refusal: tuple[float, StoreError] | None = None
         self._lock = threading.Lock()
         self._recent: dict[tuple[str, str], tuple[float, Any]] = {}
+
+    @functools.cached_property
+    def _sender(self) -> Any:
+        """For what may take long to send; of its own, so that no question waits behind it."""
+        return open_filesystem(self._protocol, self.url, sending=True) if self._is_s3 else self._fs
 
     def _at(self, name: str) -> str:
         return f"{self._path}/{name}" if name else self._path
@@ -189,18 +201,22 @@ class RemoteFolder:
     # Writing.
 
     def put(self, name: str, data: bytes) -> None:
-        self._patiently(name, lambda: self._fs.pipe_file(self._at(name), data))
+        through = self._fs if len(data) <= _SMALL_BYTES else self._sender
+        self._patiently(name, threading.Event(), through, "pipe_file", self._at(name), data)
         self._note("file", name, data)
         self._learn(name)
 
     def upload(self, files: Mapping[str, Path]) -> None:
-        def send(name: str, source: Path) -> None:
-            options = _S3_PARTS if self._is_s3 else {}
-            self._patiently(name, lambda: self._fs.put_file(str(source), self._at(name), **options))
+        options = _S3_PARTS if self._is_s3 else {}
+
+        def send(stop: threading.Event, name: str, source: Path) -> None:
+            self._patiently(name, stop, self._sender, "put_file", str(source), self._at(name), **options)
 
         self._together(send, files.items())
 
-    def _patiently(self, name: str, write: Callable[[], Any]) -> None:
+    def _patiently(
+        self, name: str, stop: threading.Event, through: Any, how: str, *arguments: Any, **options: Any
+    ) -> None:
         """Write one object, again after trouble that can pass, for `PATIENCE_S`: half-way it does not exist."""
         until_s = time.monotonic() + PATIENCE_S
         for pause_s in (*_PAUSES_S, *[_PAUSES_S[-1]] * 100):
@@ -208,13 +224,29 @@ class RemoteFolder:
                 with self._telling():
                     if self._has_folders:
                         self._fs.makedirs(self._at(name).rpartition("/")[0], exist_ok=True)
-                    write()
+                    self._write(stop, through, how, *arguments, **options)
                 return
             except StoreError as error:
                 if not error.can_pass or time.monotonic() + pause_s > until_s:
                     raise
                 log.warning("%s; tried again in %.0f s", error.what, pause_s)
-                time.sleep(pause_s)
+                if stop.wait(pause_s):
+                    raise
+
+    def _write(self, stop: threading.Event, through: Any, how: str, *arguments: Any, **options: Any) -> None:
+        """Let the backend write, and take the request back when ``stop`` says so or this thread is interrupted."""
+        if not self._is_s3:
+            getattr(through, how)(*arguments, **options)
+            return
+        done = asyncio.run_coroutine_threadsafe(getattr(through, f"_{how}")(*arguments, **options), through.loop)
+        try:
+            while not stop.is_set() and not wait([done], timeout=_LOOK_S).done:
+                pass
+            if not done.done():
+                raise ConnectionError("it was given up")
+            done.result()
+        finally:
+            done.cancel()
 
     def move(self, source: str, target: str) -> None:
         # Object stores copy and delete one by one. The manifest goes first: without it the rest is no artifact.
@@ -224,8 +256,8 @@ class RemoteFolder:
         for name in files:
             destination = target + name.removeprefix(source)
             self._forget(destination)
-            copy = functools.partial(self._fs.cp_file, self._at(name), self._at(destination))
-            self._patiently(destination, copy)
+            ends = self._at(name), self._at(destination)
+            self._patiently(destination, threading.Event(), self._sender, "cp_file", *ends)
             if name.endswith("/manifest.json"):
                 self._delete([name])
         self._delete([name for name in files if not name.endswith("/manifest.json")])
@@ -258,13 +290,19 @@ class RemoteFolder:
     # Many at once, and of late.
 
     def _together(self, work: Callable[..., Any], arguments: Iterable[tuple[Any, ...]]) -> None:
-        given = list(arguments)
+        """Do all of them, or as little more as can be when one fails or somebody interrupts."""
+        given, stop = list(arguments), threading.Event()
         if len(given) == 1:
-            work(*given[0])
+            work(stop, *given[0])
             return
         with ThreadPoolExecutor(AT_ONCE, "store") as pool:
-            for done in [pool.submit(work, *each) for each in given]:
-                done.result()
+            try:
+                for done in [pool.submit(work, stop, *each) for each in given]:
+                    done.result()
+            except BaseException:
+                stop.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
     def _once(self, kind: str, name: str, get: Callable[[], T]) -> T:
         with self._lock:

@@ -23,7 +23,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,8 @@ CLEANER_LOST_S = 300.0
 anything, and gives up long before others would take it for dead."""
 
 WAIT_S = 1.0
+LEAVE_S = 5.0
+"""How long the end of a run, or of a cleaner, waits for a store that does not answer."""
 _CLEANER = "cleaner-"
 
 
@@ -87,10 +89,8 @@ class Run:
 class _Held:
     """A registration of this process; several users of one store share it."""
 
-    stop: threading.Event
-    end: Callable[[], None]
+    leave: Callable[[], None]
     users: int = 1
-    thread: threading.Thread | None = field(default=None)
 
 
 _held: dict[str, _Held] = {}
@@ -133,15 +133,11 @@ def running(root: str | Path, verb: str, what: str = "") -> Iterator[None]:
             held.users -= 1
             if not held.users:
                 del _held[folder.url]
-                held.stop.set()
-                if held.thread is not None:
-                    held.thread.join()
-                held.end()
+                held.leave()
 
 
 def _begin(folder: Folder, verb: str, what: str) -> _Held:
     run = _this_run(verb, what)
-    stop = threading.Event()
     path = folder.local_path(f"{RUNS}/{run.name}.json")
     if path is not None:
         descriptor = _lock_new(path, run)
@@ -154,8 +150,10 @@ def _begin(folder: Folder, verb: str, what: str) -> _Held:
                 _put(folder, replace(run, beat_s=time.time()))
 
         def end() -> None:
-            path.unlink(missing_ok=True)
-            os.close(descriptor)
+            try:
+                path.unlink(missing_ok=True)
+            finally:
+                os.close(descriptor)
     else:
         # Asked first: writing is tried again for minutes, and a store that is out of reach is to be told at once.
         folder.names(RUNS)
@@ -165,20 +163,16 @@ def _begin(folder: Folder, verb: str, what: str) -> _Held:
             _put(folder, replace(run, beat_s=time.time()))
 
         def end() -> None:
-            with contextlib.suppress(OSError, StoreError):  # The last beat grows old by itself.
-                folder.remove(f"{RUNS}/{run.name}.json")
+            folder.remove(f"{RUNS}/{run.name}.json")
 
-    held = _Held(stop, end)
-    held.thread = threading.Thread(target=_keep_beating, args=(beat, BEAT_S, stop), name="run-beat", daemon=True)
-    held.thread.start()
+    leave = _beating(folder, beat, BEAT_S, end)
     if path is None:
         try:
             _wait_for_cleaners(folder)
         except BaseException:
-            stop.set()
-            end()
+            leave()
             raise
-    return held
+    return _Held(leave)
 
 
 def _this_run(verb: str, what: str) -> Run:
@@ -237,6 +231,38 @@ def _body(run: Run) -> bytes:
 
 def _put(folder: Folder, run: Run) -> None:
     folder.put(f"{RUNS}/{run.name}.json", _body(run))
+
+
+def _beating(folder: Folder, beat: Callable[[], None], every_s: float, end: Callable[[], None]) -> Callable[[], None]:
+    """Beat from now on; gives what stops it and then calls ``end``.
+
+    An object store that does not answer is waited for no longer than `LEAVE_S`: what is left of the registration there
+    goes as soon as it answers this process, and grows old by itself where that has ended.
+    """
+    stop = threading.Event()
+    beats = threading.Thread(target=_keep_beating, args=(beat, every_s, stop), name="run-beat", daemon=True)
+    beats.start()
+
+    def leave() -> None:
+        # No beat may come after the end.
+        beats.join()
+        try:
+            end()
+        except (OSError, StoreError) as error:
+            log.warning("%s: what says that this process lives stays, and grows old by itself: %s", folder.url, error)
+
+    def leave_soon() -> None:
+        stop.set()
+        if folder.local_path("") is not None:
+            leave()
+            return
+        leaving = threading.Thread(target=leave, name="run-end", daemon=True)
+        leaving.start()
+        leaving.join(LEAVE_S)
+        if leaving.is_alive():
+            log.warning("%s does not answer; not waited for: what says that this process lives may stay", folder.url)
+
+    return leave_soon
 
 
 def _keep_beating(beat: Callable[[], None], every_s: float, stop: threading.Event) -> None:
@@ -348,15 +374,12 @@ def cleaning(folder: Folder) -> Iterator[Callable[[], bool]]:
         yield lambda: True
         return
     name = f"{RUNS}/{_CLEANER}{uuid.uuid4().hex}.json"
-    turn, stop = _Turn(folder, name), threading.Event()
-    thread = threading.Thread(target=_keep_beating, args=(turn.beat, CLEANER_BEAT_S, stop), name="beat", daemon=True)
-    thread.start()
+    turn = _Turn(folder, name)
+    leave = _beating(folder, turn.beat, CLEANER_BEAT_S, lambda: folder.remove(name))
     try:
         yield turn.may_remove
     finally:
-        stop.set()
-        thread.join()
-        folder.remove(name)
+        leave()
 
 
 def _cleaners(folder: Folder) -> Iterator[tuple[str, float]]:

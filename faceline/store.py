@@ -44,7 +44,7 @@ from faceline.errors import ArtifactError, StoreError
 from faceline.folders import folder_at, make_private_dirs, sync_dir
 from faceline.keys import KeyParts
 from faceline.stage import Payload
-from faceline.sweeping import sweep_stage, sweep_uploads
+from faceline.sweeping import sweep_stage
 from faceline.uses import Uses, gate, mark_used
 
 log = logging.getLogger(__name__)
@@ -326,8 +326,8 @@ class Store:
         try:
             self.folder.upload({f"{place}/{path}": source for path, source in local.items()})
             self.folder.put(f"{place}/{MANIFEST}", manifest.to_bytes())
-        except BaseException:
-            # Whatever it was that failed, this may fail as well; `sweep` finds it.
+        except Exception:
+            # Whatever it was that failed, this may fail as well; a cleaner finds it, and what an interrupt leaves.
             with contextlib.suppress(OSError, StoreError):
                 self.folder.remove(f"{place}/{attempt}")
             raise
@@ -423,7 +423,10 @@ class Store:
         trash = f"{stage}/{draft_name(key, Owner.this_process())}"
         with contextlib.suppress(FileNotFoundError):
             self.folder.move(f"{stage}/{key}", trash)
-            self.folder.remove(trash)
+            try:
+                self.folder.remove(trash)
+            except OSError as error:  # It is out of its place, and a cleaner's business from now on.
+                log.warning("%s/%s cannot be removed: %s", self.root, trash, error)
 
     def condemn(self, stage: str, key: str, used_s: float, uses: Uses) -> str | None:
         """Take an artifact out of its place, in one step, unless somebody has used it or is at work on it.
@@ -460,19 +463,22 @@ class Store:
                 return trash
         return None
 
-    def clear(self, condemned: Sequence[str]) -> None:
-        """Delete what was condemned, once it is sure that not even a power cut brings it back half."""
+    def clear(self, condemned: Sequence[str]) -> dict[str, OSError]:
+        """Delete what was condemned, once it is sure that not even a power cut brings it back half.
+
+        Returns:
+            what could not be deleted, and why.
+        """
+        failed: dict[str, OSError] = {}
         for stage in {name.partition("/")[0] for name in condemned}:
             if (folder := self.folder.local_path(stage)) is not None:
                 sync_dir(folder)
         for name in condemned:
-            self.folder.remove(name)
-
-    def sweep(self) -> int:
-        """Remove what broke off half-way; returns how many leftovers went. See `faceline.sweeping`."""
-        stages = [stage for stage in self.folder.names() if not stage.startswith(("_", "."))]
-        uploads = sum(sweep_uploads(self, stage) for stage in stages) if self.is_remote else 0
-        return uploads + sum(sweep_stage(self, stage) for stage in stages)
+            try:
+                self.folder.remove(name)
+            except OSError as error:
+                failed[name] = error
+        return failed
 
 
 @functools.cache

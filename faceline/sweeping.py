@@ -1,27 +1,25 @@
-"""Leftovers of a store: drafts whose process is gone, uploads that broke off."""
+"""Drafts whose process is gone: they go when the next one of their stage is begun.
+
+What else is left over, such as uploads that broke off, goes with `faceline gc` (`faceline.leftovers`).
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import time
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from faceline.drafts import parse_draft_name
 from faceline.folders import LocalFolder
 
 if TYPE_CHECKING:
-    from faceline.remote import RemoteFolder
     from faceline.store import Store
 
 log = logging.getLogger(__name__)
 
 FOREIGN_AGE_S = 7 * 24 * 3600.0
 """After so long goes what another machine left: nobody here can tell whether its process lives."""
-
-_KEY = re.compile(r"[0-9a-f]{64}")
-_ATTEMPT = re.compile(r"[0-9a-f]{12}")
 
 
 def sweep_stage(store: Store, stage: str, held_key: str = "") -> int:
@@ -46,27 +44,11 @@ def sweep_stage(store: Store, stage: str, held_key: str = "") -> int:
                 continue
             if key == held_key or not _is_locked(store, stage, key):
                 log.info("removing what a dead process left of %s %s", stage, key[:12])
-                drafts.remove(name)
-                swept += 1
-    return swept
-
-
-def sweep_uploads(store: Store, stage: str) -> int:
-    """Remove payloads of an object store that no manifest names, once they are a week old; returns how many attempts.
-
-    Who writes them now is another machine perhaps, and its manifest comes last.
-    """
-    newest: dict[tuple[str, str], float] = {}
-    for path, at_s in cast("RemoteFolder", store.folder).written(stage).items():
-        _, key, attempt, *rest = *path.split("/"), "", ""
-        if rest and rest[0] and _KEY.fullmatch(key) and _ATTEMPT.fullmatch(attempt):
-            newest[key, attempt] = max(at_s, newest.get((key, attempt), 0.0))
-    swept = 0
-    for (key, attempt), at_s in newest.items():
-        if time.time() - at_s >= FOREIGN_AGE_S and store.attempt_of(stage, key) != attempt:
-            log.info("removing an upload of %s %s that broke off", stage, key[:12])
-            store.folder.remove(f"{stage}/{key}/{attempt}")
-            swept += 1
+                try:
+                    drafts.remove(name)
+                    swept += 1
+                except OSError as error:  # No reason for the next one not to begin.
+                    log.warning("%s/%s cannot be removed: %s", drafts.url, name, error)
     return swept
 
 

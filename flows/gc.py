@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
-from faceline.collecting import KEPT, REMOVABLE, Plan, Rules, by_stage, collect, plan_collection
+from faceline.collecting import IDLE_S, KEPT, REMOVABLE, Plan, Rules, by_stage, collect, plan_collection
 from faceline.errors import FacelineError, UsageError
-from faceline.leftovers import Ages
+from faceline.leftovers import DAY_S, Ages
 from faceline.names import printable
 from faceline.stages import STAGES
 from faceline.store import Store
@@ -19,7 +20,7 @@ from flows.config import load_config
 from flows.logfile import log_path, session
 
 _MANY = ("keep", "forget")
-_ONCE = ("apply", "list", "all", "older_than", "max_size", "forget_after", "damaged_after", "logs_after")
+_ONCE = ("apply", "list", "all", "idle", "older_than", "max_size", "forget_after", "damaged_after", "logs_after")
 _AGES_S = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _SIZES = {"": 1, "B": 1, **{f"{p}B": 1000**n for n, p in enumerate("kMGT", 1)}, "KB": 1000} | {
     f"{p}iB": 1024**n for n, p in enumerate("KMGT", 1)
@@ -39,7 +40,8 @@ def gc(arguments: Sequence[str]) -> int:
         else:
             own.setdefault(name, []).append(value)
     one = {name: values[0] for name, values in own.items() if name not in _MANY}
-    apply, listed, takes_all = (_switch(name, one.get(name, "false")) for name in ("apply", "list", "all"))
+    switches = ("apply", "list", "all", "idle")
+    apply, listed, takes_all, is_idle = (_switch(name, one.get(name, "false")) for name in switches)
     rules = Rules(
         older_than_s=age("older_than", one.get("older_than", "1d")),
         max_bytes=size("max_size", one["max_size"]) if "max_size" in one else None,
@@ -58,15 +60,22 @@ def gc(arguments: Sequence[str]) -> int:
     plan = plan_collection(store, rules)
     _show(plan, listed=listed)
     code = 0
+    # An age of footage that is beyond all uses would forget everything.
+    if plan.idle_s > min(IDLE_S, max(rules.forget_after_s or IDLE_S, DAY_S)) and not is_idle:
+        today, days = f"{datetime.now(UTC):%Y-%m-%d}", f"{plan.idle_s / DAY_S:,.0f}"
+        problem = FacelineError(
+            f"the clock says {today}, {days} days after the last use of the store; by a wrong one all is old",
+            where=store.root,
+            cure="set the clock; idle=true if it is right",
+        )
+        _object(problem, apply=apply)
     if not plan.is_rooted and not takes_all and (plan.entries or plan.leftovers):
         problem = FacelineError(
             "nothing here tells what is needed: the store's pointers are lost, or it is no store",
             where=store.root,
             cure="analyse the footage again, pin results, or name them with keep=DIR; all=true takes everything",
         )
-        if apply:
-            raise problem
-        console.warning(str(problem))
+        _object(problem, apply=apply)
     if apply:
         with session(log_path(log_folder(config), "gc", "store")):
             done = collect(store, plan)
@@ -76,7 +85,10 @@ def gc(arguments: Sequence[str]) -> int:
         )
         if done.is_stopped:
             console.warning("on an object store nothing is removed while runs live; call it again when they have ended")
-        code = int(done.is_stopped or plan.missed_bytes > 0)
+        for name, why in islice(done.failed.items(), 1):
+            more = f", and {len(done.failed) - 1} more (see the log)" if len(done.failed) > 1 else ""
+            console.warning(printable(f"{store.root}/{name} could not be removed: {why}{more}"))
+        code = int(done.is_stopped or plan.missed_bytes > 0 or bool(done.failed))
     else:
         number, left = len(plan.removable), len(plan.leftovers)
         console.say(
@@ -85,6 +97,13 @@ def gc(arguments: Sequence[str]) -> int:
     if plan.missed_bytes:
         console.warning(f"the store stays {shown(plan.missed_bytes)} larger than max_size: the rest has to be kept")
     return code
+
+
+def _object(problem: FacelineError, *, apply: bool) -> None:
+    """Refuse to remove anything; where nothing is to be removed, say why that would be refused."""
+    if apply:
+        raise problem
+    console.warning(str(problem))
 
 
 def _show(plan: Plan, *, listed: bool) -> None:

@@ -156,15 +156,16 @@ Exit code 1 when something does not hold, or damage was found.""",
         "what of the store nothing needs any more; apply=true removes it",
         """\
 faceline gc [apply=true] [older_than=1d] [max_size=50GB] [keep=DIR …] [forget=PATH|SHA256 …] [forget_after=365d]
-            [list=true] [all=true] [damaged_after=30d] [logs_after=90d] [store.root=DIR]
+            [list=true] [all=true] [idle=true] [damaged_after=30d] [logs_after=90d] [store.root=DIR]
 
 Lists by stage what is kept (what each footage was last run with, what is pinned, what a living run may use, what was
 used within older_than) and what nothing reaches; changes nothing without apply=true. max_size: remove, the oldest use
 first, only until the store is that small; what is reached always stays. keep: folders of results whose artifacts are
 kept, too. forget: footage, by path or SHA-256, whose artifacts are no longer current; forget_after: the same for
 footage unused for so long. Leftovers of dead processes, damaged artifacts set aside (damaged_after), and logs
-(logs_after) go as well. all: even if nothing in the store is current, pinned or named. Exit code 1 if max_size was
-not reached, or runs on an object store kept anything from being removed.""",
+(logs_after) go as well. all: even if nothing in the store is current, pinned or named. idle: even if nothing has used
+the store for 90 days (or forget_after) by the clock, which may be wrong. Exit code 1 if max_size was not reached,
+something could not be removed, or runs on an object store kept anything from being removed.""",
     ),
     "pin": Verb(
         "keep a result's artifacts; alone: list what is kept",

@@ -116,10 +116,10 @@ def _digests(folder: Path) -> tuple[dict[str, str], list[str], list[str]]:
         for name in sorted(files) + [name for name in folders if (Path(root) / name).is_symlink()]:
             path = Path(root) / name
             relative = _relative(folder, path)
-            if relative in (RUN, SIGNATURE):
-                continue
             if path.is_symlink() or not path.is_file():
                 odd.append(f"{relative}: is no plain file")
+                continue
+            if relative in (RUN, SIGNATURE):
                 continue
             try:
                 with path.open("rb") as file:

@@ -220,6 +220,51 @@ def test_footage_that_nobody_used_for_long_is_forgotten_when_told_so(store: Stor
     assert [group for group in store.folder.names("_latest") if store.folder.names(f"_latest/{group}")] == ["bb" * 32]
 
 
+def test_what_cannot_be_removed_is_said_and_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store(tmp_path)
+    stuck, fixed, goes = (old(store, "detect", number) for number in (1, 2, 3))
+    store.folder.put("_damaged/detect-1/damage.json", b'{"at_s": 0}')
+    store.folder.put("_logs/a.log", b"1")
+    os.utime(tmp_path / "_logs" / "a.log", (LONG_AGO_S, LONG_AGO_S))
+    unlink, rename = os.unlink, Path.rename
+
+    def refuse_inside(path: object, *, dir_fd: int | None = None) -> None:
+        where = str(Path(f"/proc/self/fd/{dir_fd}").readlink()) if dir_fd is not None else ""
+        if path == "damage.json" or (path == "a" and stuck.key in where):
+            raise PermissionError(1, "Operation not permitted", str(path))
+        unlink(path, dir_fd=dir_fd)  # type: ignore[arg-type]
+
+    def refuse_to_rename(path: Path, target: Path) -> Path:
+        if path.name == fixed.key:
+            raise OSError(30, "Read-only file system", str(path))
+        return rename(path, target)
+
+    plan = plan_collection(store, Rules())
+    monkeypatch.setattr(os, "unlink", refuse_inside)
+    monkeypatch.setattr(Path, "rename", refuse_to_rename)
+    done = collect(store, plan)
+    monkeypatch.undo()
+    assert (done.artifacts, dict(done.leftovers)) == (1, {"logs": 1})
+    (entry,) = (entry for entry in plan.entries if entry.key == goes.key)
+    assert done.bytes == entry.size_bytes + 1
+    assert sorted(done.failed.values()) == ["Operation not permitted"] * 2 + ["Read-only file system"]
+    assert any(stuck.key in name for name in done.failed)
+    assert "_damaged/detect-1 could not be removed: Operation not permitted" in caplog.text
+    assert stored(store) == {fixed.place}
+
+
+def test_how_long_a_store_was_idle_is_told_by_runs_as_well(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert plan_collection(store, Rules()).idle_s == 0, "nothing tells it"
+    point(store, old(store, "detect", 1))
+    assert plan_collection(store, Rules()).idle_s == pytest.approx(100 * DAY_S, rel=0.01)
+    with running(store.root, "archive"):
+        pass
+    assert plan_collection(store, Rules()).idle_s < 60
+
+
 def test_a_pointer_that_was_written_anew_stays(store: Store) -> None:
     stale, fresh = old(store, "detect", 1), plant(store, "detect", {"number": 2})
     point(store, stale)

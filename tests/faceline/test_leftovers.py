@@ -160,6 +160,15 @@ def test_on_an_object_store_uploads_that_nobody_finished_go_after_a_day(tmp_path
     assert store.folder.bytes_below(f"detect/{KEY}") == 0
 
 
+@pytest.mark.parametrize("format", [1000, None])
+def test_payloads_beside_a_manifest_of_another_version_stay(tmp_path: Path, format: int | None) -> None:
+    store = Store(f"memory://{tmp_path.name}")
+    body = {"format": format, "payloads": {"faces": {"path": "named-otherwise/faces"}}}
+    store.folder.put(f"detect/{KEY}/manifest.json", json.dumps(body).encode())
+    store.folder.put(f"detect/{KEY}/attempt/out/a", b"12345")
+    assert plan_collection(store, Rules(), time.time() + 30 * DAY_S).leftovers == []
+
+
 def test_what_a_cleaner_left_that_was_killed_goes(store: Store) -> None:
     folder = store.folder
     folder.put("_runs/cleaner-x.json", json.dumps({"beat_s": time.time() - 3600}).encode())

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import json
 import logging
 import multiprocessing
 import os
+import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from faceline import backends, copies, remote, sweeping
+from faceline import backends, copies, remote
 from faceline import store as store_module
 from faceline.artifacts import MANIFEST
 from faceline.copies import Copies, cache_bytes, copies_here
@@ -125,19 +129,13 @@ def test_what_was_computed_outlasts_a_store_that_does_not_answer_when_it_is_to_b
     assert store.inspect(parts.stage, parts.key, deep=True).state == "ok"
 
 
-def test_a_process_that_dies_before_the_manifest_leaves_no_artifact_and_is_swept(
-    store: Store, s3: S3Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_that_dies_before_the_manifest_leaves_no_artifact(store: Store) -> None:
     key = _parts().key
     sound = _commit(store)
     store.folder.put(f"detect/{key}/0123456789ab/points.npy", b"half")
     store.folder.put(f"detect/{'ef' * 32}/0123456789ab/points.npy", b"half")
     assert [finding.state for finding in store.verify()] == ["ok"], "what no manifest names is not looked at"
     assert store.inspect("detect", "ef" * 32).state == "absent"
-    assert store.sweep() == 0, "it may be under way on another machine"
-    monkeypatch.setattr(sweeping, "FOREIGN_AGE_S", -5.0)
-    assert store.sweep() == 2
-    assert store.folder.names("detect") == [key]
     assert store.read(sound).table("faces").num_rows == 100
 
 
@@ -467,6 +465,100 @@ def test_a_server_that_says_nothing_is_given_up_in_time(s3: S3Server, monkeypatc
     with pytest.raises(StoreError, match="does not answer"):
         Store(f"s3://{BUCKET}/a").folder.names()
     assert time.monotonic() - began_s < 1, "not waited for again by everything that asks"
+
+
+@pytest.fixture
+def deaf(monkeypatch: pytest.MonkeyPatch, s3: S3Server) -> Iterator[Store]:
+    """A store whose server has been met, and now takes connections and no more."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        forget_folders()
+        store = Store(f"s3://{BUCKET}/a")
+        monkeypatch.setattr(store.folder, "_met", True)
+        yield store
+    forget_folders()
+
+
+def test_a_server_that_falls_silent_is_given_up_in_time_whatever_it_is_asked(
+    deaf: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(backends, "ANSWER_S", 0.2)
+    monkeypatch.setattr(backends, "STILL_S", 0.2)
+    monkeypatch.setattr(remote, "PATIENCE_S", 0.0)
+    monkeypatch.setenv("FACELINE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "large").write_bytes(bytes(17 << 20))
+    folder = deaf.folder
+    asked: list[Callable[[], object]] = [
+        lambda: folder.names("detect"),
+        lambda: folder.read("detect/a"),
+        lambda: folder.size("detect/a"),
+        lambda: folder.open("detect/a", 10).read(),
+        lambda: folder.near("detect/a", "ab" * 32, 10, check=True),
+        lambda: folder.put("detect/a", b"small"),
+        lambda: folder.put("detect/a", bytes(1 << 20)),
+        lambda: folder.upload({"detect/a": tmp_path / "large"}),
+        lambda: folder.remove("detect/a"),
+    ]
+    for ask in asked:
+        began_s = time.monotonic()
+        with pytest.raises(StoreError, match="does not answer") as caught:
+            ask()
+        assert caught.value.can_pass
+        assert time.monotonic() - began_s < 3
+
+
+def test_an_upload_over_a_slow_line_is_not_given_up_while_it_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "STILL_S", 0.3)
+
+    async def send(method: str, **options: Any) -> str:
+        while method == "upload_part" and options["Body"].read(100):
+            await asyncio.sleep(0.05)
+        if method != "upload_part":
+            # It has to wait for a connection, behind the others.
+            await asyncio.sleep(0.5)
+        return method
+
+    async def both(sender: Any) -> Any:
+        return await asyncio.gather(sender("upload_part", Body=bytes(1200)), sender("put_object", Body=b""))
+
+    assert asyncio.run(both(backends._Sender(send))) == ["upload_part", "put_object"]
+    with pytest.raises(ConnectionError, match="nothing moves"):
+        asyncio.run(backends._Sender(send)("put_object", Body=b""))
+
+
+def test_little_of_what_is_sent_waits_in_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fsspec.config import conf
+
+    url = f"s3://{BUCKET}/a"
+    factory = backends.open_filesystem("s3", url, sending=True).config_kwargs["connector_args"]["socket_factory"]
+    with factory((socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", 1))) as made:
+        assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == 128 << 10
+    # What a user sets goes before.
+    monkeypatch.setitem(conf, "s3", {"config_kwargs": {"connector_args": {"force_close": True}, "read_timeout": 77}})
+    asked = backends.open_filesystem("s3", url, sending=True).config_kwargs
+    assert (asked["connector_args"], asked["read_timeout"]) == ({"force_close": True}, 77)
+
+
+def test_no_more_is_sent_when_one_of_many_files_is_refused(hasty: None, store: Store, s3: S3Server) -> None:
+    store.folder.names()
+    source = Path(str(copies.cache_folder())) / "small"
+    source.parent.mkdir(parents=True, exist_ok=True)
+    source.write_bytes(b"1")
+    s3.fault = lambda environ, number: "403" if environ["REQUEST_METHOD"] == "PUT" else ""
+    with pytest.raises(StoreError, match="refuses access"):
+        store.folder.upload({f"detect/{number}": source for number in range(200)})
+    assert s3.requests["PUT"] < 150
+
+
+def test_an_interrupt_ends_an_upload_to_a_silent_server_at_once(deaf: Store, tmp_path: Path) -> None:
+    (tmp_path / "some").write_bytes(bytes(100_000))
+    me = threading.get_ident()
+    timer = threading.Timer(0.3, lambda: signal.pthread_kill(me, signal.SIGINT))
+    began_s = time.monotonic()
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        deaf.folder.upload({f"detect/{number}": tmp_path / "some" for number in range(40)})
+    assert time.monotonic() - began_s < 5
 
 
 def test_refused_access_is_one_line(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from faceline import runs
-from faceline.errors import FacelineError
+from faceline.errors import FacelineError, StoreError
 from faceline.folders import Folder, folder_at
 from faceline.runs import LOST_S, RUNS, Run, cleaning, dead_runs, live_runs, running
 
@@ -144,3 +145,56 @@ def test_a_cleaner_that_slept_for_too_long_removes_nothing(tmp_path: Path, monke
         clock_s += 100.0
         assert not may_remove()
     assert folder.names(RUNS) == []
+
+
+def test_a_run_ends_soon_and_a_cleaner_too_while_the_store_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = folder_at(f"memory://{tmp_path.name}")
+    monkeypatch.setattr(runs, "BEAT_S", 0.01)
+    monkeypatch.setattr(runs, "LEAVE_S", 0.1)
+    out, beaten, put, remove = threading.Event(), threading.Event(), type(folder).put, type(folder).remove
+
+    def waiting_put(self: Folder, name: str, data: bytes) -> None:
+        beaten.set()
+        out.wait(30)
+        put(self, name, data)
+
+    def waiting_remove(self: Folder, name: str) -> None:
+        out.wait(30)
+        remove(self, name)
+
+    began_s = time.monotonic()
+    with running(folder.url, "analyze"):
+        monkeypatch.setattr(type(folder), "put", waiting_put)
+        monkeypatch.setattr(type(folder), "remove", waiting_remove)
+        assert beaten.wait(30), "a beat is under way"
+    monkeypatch.setattr(type(folder), "put", put)
+    with cleaning(folder):
+        pass
+    assert time.monotonic() - began_s < 10
+    assert caplog.text.count("does not answer; not waited for") == 2
+    # Another machine sees a run without beats; and this process tidies up as soon as the store answers.
+    (left,) = live_runs(folder)
+    monkeypatch.setattr(time, "time", lambda: left.beat_s + LOST_S + 1)
+    assert live_runs(folder) == []
+    assert len(dead_runs(folder)) == 2
+    out.set()
+    while folder.names(RUNS) and time.monotonic() - began_s < 30:
+        time.sleep(0.01)
+    assert folder.names(RUNS) == []
+
+
+def test_what_cannot_be_taken_away_at_the_end_is_said_and_fails_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = folder_at(f"memory://{tmp_path.name}")
+
+    def gone(*_: object) -> None:
+        raise StoreError("out of reach")
+
+    with monkeypatch.context() as patch, running(folder.url, "analyze"):
+        patch.setattr(type(folder), "remove", gone)
+    with monkeypatch.context() as patch, cleaning(folder):
+        patch.setattr(type(folder), "remove", gone)
+    assert caplog.text.count("grows old by itself: out of reach") == 2

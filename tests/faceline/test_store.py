@@ -30,6 +30,7 @@ from faceline.keys import KeyParts, canonical_json, digest_of
 from faceline.latest import Place, pointers, recall, remember
 from faceline.stage import Payload
 from faceline.store import Store
+from faceline.sweeping import sweep_stage
 from tests.s3 import BUCKET
 
 OUTPUTS = (Payload("faces", "parquet"), Payload("points", "npy"), Payload("pages", "files"))
@@ -518,7 +519,7 @@ def test_a_killed_process_leaves_no_artifact_and_no_lock(tmp_path: Path, moment:
     parsed = parse_draft_name(leftover)
     assert parsed is not None
     assert (parsed[0], parsed[1].pid) == (WORKER_PARTS.key, process.pid)
-    assert store.sweep() == 0  # its process still lives
+    assert sweep_stage(store, "detect") == 0  # its process still lives
     process.kill()
     process.wait()
     assert list(store.artifacts()) == list(store.verify()) == []
@@ -679,7 +680,7 @@ def test_leftovers_go_only_when_their_process_is_gone(local: Store) -> None:
         _leftover(local, Owner(mine.host, mine.pid, mine.started - 1000)),  # the same id, another process
         _leftover(local, Owner("0123456789ab", 1, 1), age_s=8 * 86400),
     ]
-    assert local.sweep() == len(swept)
+    assert sweep_stage(local, "detect") == len(swept)
     assert [path.exists() for path in kept] == [True, True]
     assert [path.exists() for path in swept] == [False] * 3
 
@@ -687,9 +688,26 @@ def test_leftovers_go_only_when_their_process_is_gone(local: Store) -> None:
 def test_a_leftover_whose_key_is_held_stays(local: Store) -> None:
     path = _leftover(local, _dead())
     with local.lock("detect", "ab" * 32):
-        assert local.sweep() == 0
+        assert sweep_stage(local, "detect") == 0
     assert path.exists()
-    assert local.sweep() == 1
+    assert sweep_stage(local, "detect") == 1
+
+
+def test_a_leftover_that_cannot_be_removed_keeps_nobody_from_working(
+    local: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = _leftover(local, _dead())
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        assert sweep_stage(local, "detect") == 0
+    assert path.exists()
+    assert "cannot be removed" in caplog.text
+    _commit(local)
+    assert not path.exists()
 
 
 def test_the_next_draft_of_the_stage_sweeps(local: Store) -> None:

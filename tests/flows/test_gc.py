@@ -6,12 +6,14 @@ import json
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from faceline.errors import ArtifactError, FacelineError, UsageError
+from faceline.latest import Place, remember
 from faceline.pins import pin_names
 from faceline.runs import live_runs
 from faceline.store import Store
@@ -23,6 +25,7 @@ from flows.archive import archive
 from flows.gc import age, gc, shown, size
 from flows.pin import pin, unpin
 from flows.sweep import sweep
+from tests.faceline.planted import DAY_S, plant
 from tests.flows.conftest import Line
 
 pytestmark = pytest.mark.prefect
@@ -324,6 +327,54 @@ def test_a_run_that_fails_is_no_longer_registered(prefect_line: Line, monkeypatc
 def test_wrong_use(arguments: list[str], tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         gc([*arguments, f"store.root={tmp_path}"])
+
+
+def _aged(folder: Path, age_s: float) -> Store:
+    """A store whose only artifact is current, and was last used so long ago."""
+    store, then_s = Store(folder / "store"), time.time() - age_s
+    made = plant(store, "detect", {}, used_s=then_s)
+    remember(store.folder, Place("detect", "ab" * 32), made.parts, then_s)
+    return store
+
+
+def test_by_a_clock_far_ahead_nothing_is_forgotten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = _aged(tmp_path, 91 * DAY_S)
+    named = [f"store.root={store.root}", "forget_after=365d"]
+    with pytest.raises(FacelineError, match=r"the clock says 20.*91 days after .*idle=true if it is right"):
+        gc([*named, "apply=true"])
+    assert gc(named) == 0
+    assert "91 days after the last use" in capsys.readouterr().err
+    with pytest.raises(FacelineError, match="the clock says"):
+        gc([f"store.root={store.root}", "forget_after=60d", "apply=true"])
+    assert len(list(store.artifacts())) == 1
+    assert gc([f"store.root={store.root}", "forget_after=60d", "apply=true", "idle=true"]) == 0
+    assert list(store.artifacts()) == []
+
+
+def test_a_store_that_was_idle_for_a_while_is_cleaned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = _aged(tmp_path, 80 * DAY_S)
+    assert gc([f"store.root={store.root}", "forget_after=365d", "apply=true"]) == 0
+    assert "the clock" not in capsys.readouterr().err
+    with pytest.raises(FacelineError, match="the clock says"):
+        gc([f"store.root={store.root}", "forget_after=60d", "apply=true"])
+
+
+def test_what_could_not_be_removed_is_one_line_and_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = _aged(tmp_path, 2 * DAY_S)
+    for number in range(3):
+        plant(store, "align", {"number": number}, used_s=time.time() - 2 * DAY_S)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        assert gc([f"store.root={store.root}", "apply=true"]) == 1
+    said = capsys.readouterr()
+    assert "removed 0 artifacts and 0 leftovers, 0 B" in said.out + said.err
+    assert "could not be removed: Operation not permitted, and 2 more (see the log)" in " ".join(said.err.split())
 
 
 def test_a_store_that_is_not_there_is_wrong_use(tmp_path: Path) -> None:

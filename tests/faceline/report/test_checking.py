@@ -125,11 +125,13 @@ def test_notes_beside_the_results_are_said_and_no_problem(kept: Chain) -> None:
     assert found.text.endswith("not part of the results: more, notes.txt")
 
 
-def test_a_link_in_place_of_a_file_is_no_file(kept: Chain, tmp_path: Path) -> None:
-    path = kept.folder / "events.csv"
-    path.rename(tmp_path / "elsewhere.csv")
-    path.symlink_to(tmp_path / "elsewhere.csv")
-    assert "events.csv: is no plain file" in problems(kept.folder)
+@pytest.mark.parametrize("name", ["events.csv", "run.json", "run.json.sig", "custody.json"])
+def test_a_link_in_place_of_a_file_is_no_file(kept: Chain, tmp_path: Path, name: str) -> None:
+    path = kept.folder / name
+    if path.exists():
+        path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    assert f"{name}: is no plain file" in problems(kept.folder)
 
 
 def test_a_swapped_row_is_named_even_with_fitting_digests(kept: Chain) -> None:
