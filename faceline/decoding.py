@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,6 +29,18 @@ class Picture(NamedTuple):
     spoilt: bool
 
 
+class Met(NamedTuple):
+    """Something that the demuxer met.
+
+    Attributes:
+        pictures: how many pictures it had given since the entry point.
+        what: in words.
+    """
+
+    pictures: int
+    what: str
+
+
 class Decoding:
     """Decodes packets from an entry point on; iterate once.
 
@@ -38,11 +50,16 @@ class Decoding:
     Pictures that are not ``wanted`` are left out where no other refers to them (in H.264 those of nal_ref_idc 0),
     which FFmpeg is told packet by packet; it decodes the others to the same bytes.
 
+    A demuxer's error, a torn packet, and an end before or after that of the packets when the footage was opened may be
+    its drive's doing; unless they are ``known`` from then, ``doubted`` is called before anything is made of them.
+
     After a fault the decoder waits for the next keyframe; what comes out until then is marked as spoilt.
 
     Attributes:
         damages: faults met so far, in order.
         wanted: stamps of the pictures that somebody wants, set before the iteration; None decodes all.
+        doubted: given the trace, raises what is to be raised instead; set before the iteration.
+        trace: what the demuxer met so far, and after how many pictures.
     """
 
     def __init__(
@@ -55,8 +72,14 @@ class Decoding:
         time_base: Fraction,
         entry: EntryPoint | None,
         has_keyframes: bool,
+        pictures: int,
+        known: Damage | None,
     ) -> None:
         self.damages: list[Damage] = []
+        self.trace: list[Met] = []
+        self._pictures = pictures - (entry.rank if entry else 0)
+        self._known = known
+        self._booked = 0
         self._packets = packets
         self._codec = codec
         self._container = container
@@ -65,6 +88,7 @@ class Decoding:
         self._entry = entry
         self._has_keyframes = has_keyframes
         self.wanted: frozenset[int] | None = None
+        self.doubted: Callable[[list[Met]], None] = lambda trace: None
         self._next_rank = entry.rank if entry else 0
         self._pending: list[int] = []
         # What is stored before the first keyframe cannot be decoded, and its absence is no damage.
@@ -74,30 +98,62 @@ class Decoding:
         self._latest: int | None = None
 
     def __iter__(self) -> Iterator[Picture]:
+        for packet in self._kept():
+            if is_torn(packet, self._container):
+                self._met("a torn packet", is_known=self._is_known(packet))
+                # Whether a torn packet upsets a decoder depends on its threads; nothing good comes of it.
+                yield from self._decode(None)
+                self._fail("the container holds a torn packet")
+            elif packet.is_keyframe or not self._awaits_key:
+                self._awaits_key = False
+                if self.wanted is not None:
+                    self._codec.skip_frame = "DEFAULT" if packet.pts in self.wanted else "NONREF"
+                yield from self._decode(packet)
+        if not self._awaits_key:
+            yield from self._decode(None)
+
+    def met_again(self, most: int) -> list[Met]:
+        """Decode nothing: the first so many entries of the trace."""
+        for packet in self._kept():
+            if is_torn(packet, self._container):
+                self._met("a torn packet", is_known=True)
+            if len(self.trace) >= most:
+                break
+        return self.trace[:most]
+
+    def _kept(self) -> Iterator[av.Packet]:
+        """The packets that belong to the footage; notes the fault that ends them."""
         import av
 
         clock = Clock(self._time_base)
-        try:
-            for packet in self._packets:
-                if packet.size == 0:
-                    continue
-                if clock.steps_back(packet):
-                    break
-                if not self._book(packet):
-                    continue
-                if is_torn(packet, self._container):
-                    # Whether a torn packet upsets a decoder depends on its threads; nothing good comes of it.
-                    yield from self._decode(None)
-                    self._fail("the container holds a torn packet")
-                elif packet.is_keyframe or not self._awaits_key:
-                    self._awaits_key = False
-                    if self.wanted is not None:
-                        self._codec.skip_frame = "DEFAULT" if packet.pts in self.wanted else "NONREF"
-                    yield from self._decode(packet)
-        except av.error.FFmpegError as error:
-            self._note(f"reading the container failed: {error.strerror}")
-        if not self._awaits_key:
-            yield from self._decode(None)
+        packets = iter(self._packets)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.error.FFmpegError as error:
+                refuse_without_memory(error)
+                is_whole = self._booked == self._pictures
+                self._met(f"an error: {error.strerror}", is_known=is_whole and self._known is not None)
+                # Stamps of packets that never came are not known: they are missing after the last that was shown.
+                self._note(f"reading the container failed: {error.strerror}", None if is_whole else self._latest)
+                return
+            if packet is not None and packet.size == 0:
+                continue
+            if packet is None or clock.steps_back(packet):
+                self._met("the end", is_known=self._booked == self._pictures)
+                return
+            if self._book(packet):
+                yield packet
+
+    def _met(self, what: str, *, is_known: bool) -> None:
+        self.trace.append(Met(self._booked, what))
+        if not is_known:
+            self.doubted(self.trace)
+
+    def _is_known(self, packet: av.Packet) -> bool:
+        stamp = packet_stamp(packet, self._rule)
+        at = stamp if stamp is not None else self._booked - 1
+        return self._known is not None and at * self._time_base >= self._known.at_s
 
     def _book(self, packet: av.Packet) -> bool:
         """Enter the packet's stamp among those to be shown; whether the packet belongs to the footage at all."""
@@ -106,7 +162,10 @@ class Decoding:
             if self._awaits_key and not packet.is_keyframe:
                 return False
             self._first_key = stamp if stamp is not None else 0
-        if not packet.is_discard and stamp is not None and (self._entry is None or stamp >= self._entry.pts):
+        if packet.is_discard or (stamp is not None and self._entry is not None and stamp < self._entry.pts):
+            return True
+        self._booked += 1
+        if stamp is not None:
             heapq.heappush(self._pending, stamp)
         return True
 
@@ -166,8 +225,8 @@ class Decoding:
         self._is_spoilt = True
         self._awaits_key = self._has_keyframes
 
-    def _note(self, reason: str) -> None:
-        missing = self._pending[0] if self._pending else self._next_rank if self._rule == "nominal" else None
+    def _note(self, reason: str, otherwise: int | None = None) -> None:
+        missing = self._pending[0] if self._pending else self._next_rank if self._rule == "nominal" else otherwise
         if missing is not None:
             self.damages.append(Damage(missing * self._time_base, reason))
 

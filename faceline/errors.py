@@ -51,7 +51,13 @@ class FootageError(FacelineError):
 
 class FootageUnreadableError(FootageError):
     """The file could not be read: it is not there, may not be opened, or its disk does not answer. That says nothing
-    about what it holds, and may pass."""
+    about what it holds, and may pass.
+
+    Attributes:
+        can_pass: whether trying again at once may help.
+    """
+
+    can_pass: bool = False
 
 
 class FootageChangedError(FootageError):

@@ -69,6 +69,8 @@ class PacketScan:
         has_keyframes: whether packets are marked as keyframes at all.
         entries: keyframes at which reading may begin, by time; none where stamps cannot be trusted after a seek.
         damage: the first fault that the packets show.
+        doubt: what the demuxer met that a drive may have caused as well as the file: an error, a packet cut short;
+            empty for neither.
     """
 
     pictures: int
@@ -80,6 +82,7 @@ class PacketScan:
     has_keyframes: bool
     entries: tuple[EntryPoint, ...]
     damage: Damage | None
+    doubt: str = ""
 
 
 class Clock:
@@ -126,7 +129,7 @@ def scan_packets(
     seen = 0
     torn_at: int | None = None
     has_keyframes = False
-    reason = ""
+    reason = doubt = ""
     try:
         for packet in packets:
             if packet.size == 0:
@@ -140,13 +143,14 @@ def scan_packets(
                 # What is stored before the first keyframe refers to pictures that the file does not hold.
                 has_keyframes, shown, torn_at = True, _Shown(), None
             if torn_at is None and is_torn(packet, container):
-                torn_at = len(shown)
+                torn_at, doubt = len(shown), "a torn packet"
             if not packet.is_discard:
                 shown.append(packet)
                 check_frames(len(shown))
     except av.error.FFmpegError as error:
         refuse_without_memory(error)
         reason = f"reading the container failed: {error.strerror}"
+        doubt = f"an error: {error.strerror}"
     if not reason and stated_packets is not None and seen < stated_packets:
         reason = f"the file is cut off: {seen} of {stated_packets} pictures are there"
 
@@ -170,6 +174,7 @@ def scan_packets(
         has_keyframes=has_keyframes,
         entries=_entries(stamps, keyframes, time_base),
         damage=damage,
+        doubt=doubt,
     )
 
 

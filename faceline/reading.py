@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from faceline.ahead import ahead
 from faceline.containers import demuxed, open_container, video_stream
-from faceline.decoding import Decoding
+from faceline.decoding import Decoding, Met
 from faceline.errors import FootageChangedError
 from faceline.packets import Damage, EntryPoint
 from faceline.picture import Converter, Frame, Projection
 from faceline.timeline import Segment
+from faceline.unsteady import UNSTEADY_CURE, check_readable, unsteady
 
 if TYPE_CHECKING:
     import av
@@ -40,8 +41,6 @@ _AHEAD_BYTES = 64 * 2**20
 #: Decoders that leave out pictures to which no other refers and keep the rest to the byte. FFmpeg's MPEG-1 decoder was
 #: seen to lose the last picture as well; the others have not been tried.
 _LEAVES_OUT = frozenset({"h264", "hevc"})
-
-UNSTEADY_CURE = "wait until nothing writes to it, then run again"
 
 
 def read_frames(
@@ -78,6 +77,8 @@ class FrameReader(Iterator[Frame]):
 
     Damage never raises: pictures that the decoder marks as spoilt, and all that follow up to the next keyframe, are
     counted but not delivered (they would show concealment, not faces); the first of them is stated in ``damage``.
+    What a drive may have caused as well, and was not met when the footage was opened, is only taken for damage where
+    the file's bytes can be read and the same comes of reading it again; else `FootageUnreadableError` is raised.
     """
 
     def __init__(self, reading: _Reading) -> None:
@@ -168,7 +169,7 @@ class _Reading:
         lead = math.ceil((segment.start_s - self._lead_s) / footage.time_base)
         start, end = math.ceil(segment.start_s / footage.time_base), math.ceil(segment.end_s / footage.time_base)
         with _decoding(footage, self._entries()) as decoding:
-            decoding.wanted = stamps
+            decoding.wanted, decoding.doubted = stamps, self._check_again
             try:
                 for rank, pts, image, spoilt in decoding:
                     if self.stopped.is_set():
@@ -195,6 +196,14 @@ class _Reading:
                         break
             finally:
                 self._note_damage(decoding.damages)
+
+    def _check_again(self, trace: list[Met]) -> None:
+        footage, met = self.footage, trace[-1]
+        log.debug("%s: read again, having met %s after %d pictures", footage.path, met.what, met.pictures)
+        check_readable(footage.path, footage.sha256)
+        with _decoding(footage, self._entries()) as again:
+            if again.met_again(len(trace)) != trace:
+                raise unsteady(footage.path, f"{met.what} after {met.pictures} pictures")
 
     def _entries(self) -> list[EntryPoint]:
         """Entry points early enough for what is to be read, the latest first."""
@@ -266,6 +275,8 @@ def _start(footage: Footage, stream: VideoStream, packets: Iterable[av.Packet], 
         time_base=footage.time_base,
         entry=entry,
         has_keyframes=footage.has_keyframes,
+        pictures=footage.packets,
+        known=footage.damage,
     )
 
 

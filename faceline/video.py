@@ -23,8 +23,9 @@ from faceline.limits import Limits, Watch, beyond
 from faceline.names import folder_name
 from faceline.packets import Damage, EntryPoint, PacketScan, TimeRule, scan_packets
 from faceline.picture import Frame, Orientation, Projection
-from faceline.reading import UNSTEADY_CURE, FrameReader, read_frames
+from faceline.reading import FrameReader, read_frames
 from faceline.timeline import Segment, cut_into_segments
+from faceline.unsteady import UNSTEADY_CURE, check_readable, unsteady
 
 if TYPE_CHECKING:
     import av
@@ -136,6 +137,19 @@ class Footage:
             raise FootageChangedError("the footage changed while it was read", where=str(self.path), cure=UNSTEADY_CURE)
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What looking at a file shows."""
+
+    scan: PacketScan
+    runs_back: bool
+    projection: Projection
+    picture_bytes: int
+    codec: str
+    container: str
+    nominal_fps: Fraction
+
+
 def open_footage(path: str | Path, limits: Limits | None = None) -> Footage:
     """Look at a video file: hash it, read all of its packets, decode its first picture.
 
@@ -143,55 +157,30 @@ def open_footage(path: str | Path, limits: Limits | None = None) -> Footage:
         path: the file.
         limits: what it may ask of this machine; `Limits()` by default. Within them, they change nothing.
 
+    What a drive may have caused as well as the file (an error of FFmpeg's, a packet cut short, no way to open it) is
+    only believed once all bytes could be read and the same came of looking again.
+
     Raises:
-        FootageUnreadableError: the file is missing, or cannot be read.
+        FootageUnreadableError: the file is missing, or cannot be read, or not twice to the same end.
         FootageError: it is no video, has no video stream, is beyond a limit, or nothing in it can be decoded.
         FootageChangedError: something wrote to the file meanwhile.
     """
-    import av
-
     path, limits = Path(path), limits or Limits()
     before, sha256 = _hashed(path)
-    watch = Watch(limits, path, before[0])
-    try:
-        _check_claims(path, before[0], limits, watch)
-        with open_container(path, watch.left_s) as container:
-            stream = video_stream(container, path)
-            limits.check_size(stream.codec_context.width, stream.codec_context.height, path)
-            scan = _scan(container, stream, before[0], limits, watch, path)
-        if not scan.pictures:
-            raise FootageError("the video stream holds no pictures", where=str(path))
-        limits.check_duration(float((scan.last - scan.first) * scan.time_base), path)
-        with open_container(path, watch.left_s) as container:
-            stream = video_stream(container, path)
-            image, runs_back = first_picture(
-                _watched(container, stream, watch), stream.codec_context, _ORDER_PROBE if scan.in_order else 1
-            )
-            if image is None:
-                raise _nothing_decoded(path, stream, limits)
-            projection = Projection.of(image, stream.sample_aspect_ratio)
-            codec, kind = stream.codec_context.name, container.format.name
-            picture_bytes = sum(plane.buffer_size for plane in image.planes)
-            limits.check_size(image.width, image.height, path)
-            limits.check_size(projection.width_px, projection.height_px, path)
-            limits.check_decoding(picture_bytes, path)
-            nominal_fps = _nominal_fps(stream)
-    except av.error.FFmpegError as error:
-        watch.check()
-        if error.errno == errno.ENOMEM:
-            raise _no_memory(path) from MemoryError()
-        _check_still_there(path)
-        raise _cannot_open(path, error) from error
-    except MemoryError as error:
-        raise _no_memory(path) from error
-    except OSError as error:
-        raise FootageUnreadableError(f"the file cannot be read ({error.strerror})", where=str(path)) from error
+    seen = _look(path, before[0], limits)
+    if doubt := _doubt(seen):
+        check_readable(path, sha256)
+        if not _alike(seen, _look(path, before[0], limits)):
+            raise unsteady(path, doubt)
+    if isinstance(seen, FootageError):
+        raise seen
     if _state(path) != before:
         raise FootageChangedError("the footage changed while it was opened", where=str(path), cure="run again")
-    if scan.rule == "pts" and runs_back:
+    scan, projection = seen.scan, seen.projection
+    if scan.rule == "pts" and seen.runs_back:
         scan = replace(scan, rule="sorted-pts", entries=())
     start_s, end_s = scan.first * scan.time_base, scan.last * scan.time_base
-    fps = float((scan.pictures - 1) / (end_s - start_s)) if end_s > start_s else float(nominal_fps)
+    fps = float((scan.pictures - 1) / (end_s - start_s)) if end_s > start_s else float(seen.nominal_fps)
     return Footage(
         path=path,
         name=results_name(path),
@@ -205,16 +194,79 @@ def open_footage(path: str | Path, limits: Limits | None = None) -> Footage:
         native_fps=fps,
         width_px=projection.width_px,
         height_px=projection.height_px,
-        codec=codec,
-        container=kind,
+        codec=seen.codec,
+        container=seen.container,
         time_base=scan.time_base,
         orientation=projection.orientation,
         rule=scan.rule,
         has_keyframes=scan.has_keyframes,
         entries=scan.entries,
         damage=scan.damage,
-        picture_bytes=picture_bytes,
+        picture_bytes=seen.picture_bytes,
     )
+
+
+def _look(path: Path, size_bytes: int, limits: Limits) -> _Seen | FootageError:
+    """Go through the packets and decode the first picture; errors that a drive may have caused are given back."""
+    import av
+
+    watch = Watch(limits, path, size_bytes)
+    try:
+        _check_claims(path, size_bytes, limits, watch)
+        with open_container(path, watch.left_s) as container:
+            try:
+                stream = video_stream(container, path)
+            except FootageError as error:
+                return error
+            limits.check_size(stream.codec_context.width, stream.codec_context.height, path)
+            scan = _scan(container, stream, size_bytes, limits, watch, path)
+        if not scan.pictures:
+            return FootageError("the video stream holds no pictures", where=str(path))
+        limits.check_duration(float((scan.last - scan.first) * scan.time_base), path)
+        with open_container(path, watch.left_s) as container:
+            stream = video_stream(container, path)
+            image, runs_back = first_picture(
+                _watched(container, stream, watch), stream.codec_context, _ORDER_PROBE if scan.in_order else 1
+            )
+            if image is None:
+                return _nothing_decoded(path, stream, limits)
+            projection = Projection.of(image, stream.sample_aspect_ratio)
+            picture_bytes = sum(plane.buffer_size for plane in image.planes)
+            limits.check_size(image.width, image.height, path)
+            limits.check_size(projection.width_px, projection.height_px, path)
+            limits.check_decoding(picture_bytes, path)
+            return _Seen(
+                scan=scan,
+                runs_back=runs_back,
+                projection=projection,
+                picture_bytes=picture_bytes,
+                codec=stream.codec_context.name,
+                container=container.format.name,
+                nominal_fps=_nominal_fps(stream),
+            )
+    except av.error.FFmpegError as error:
+        watch.check()
+        if error.errno == errno.ENOMEM:
+            raise _no_memory(path) from MemoryError()
+        _check_still_there(path)
+        refused = _cannot_open(path, error)
+        refused.__cause__ = error
+        return refused
+    except MemoryError as error:
+        raise _no_memory(path) from error
+    except OSError as error:
+        raise FootageUnreadableError(f"the file cannot be read ({error.strerror})", where=str(path)) from error
+
+
+def _doubt(seen: _Seen | FootageError) -> str:
+    return f"an error: {seen.what}" if isinstance(seen, FootageError) else seen.scan.doubt
+
+
+def _alike(one: _Seen | FootageError, other: _Seen | FootageError) -> bool:
+    if isinstance(one, FootageError) or isinstance(other, FootageError):
+        return str(one) == str(other)
+    # What a decoder makes of damage is its threads' luck.
+    return one.scan == other.scan
 
 
 def _hashed(path: Path) -> tuple[tuple[int, int, int], str]:

@@ -88,6 +88,7 @@ def cluster_for(job: Job) -> Cluster:
         memory_mib=runner.memory_mib,
         retries=runner.retries,
         wait_s=runner.wait_s,
+        worker_wait_s=runner.worker_wait_s,
         # Prefect as well: it is there that its tasks run.
         modules=("flows.submission", *libraries(due(job))),
         api_url=named_api_url(),

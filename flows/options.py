@@ -87,6 +87,12 @@ class RunnerOptions(Options):
     wait_s: float = Field(
         default=15.0, gt=0, le=3600, description="dask, ray: how long a cluster that is named may take to answer"
     )
+    worker_wait_s: float = Field(
+        default=600.0,
+        gt=0,
+        le=86400,
+        description="dask, ray: how long stages wait for a worker while the cluster has none that could take them",
+    )
     memory_mib: int | None = Field(
         default=None,
         ge=256,

@@ -39,6 +39,15 @@ LEAVE_S = 60.0
 SEEN_S = 10.0
 """How long an artifact that a worker has committed may take to be seen here: network drives remember what was not."""
 
+LOOK_S = 5.0
+"""How often a cluster is asked for its workers while stages are on their way."""
+
+UNANSWERED_S = 60.0
+"""The same, after a question that got no answer."""
+
+WARN_S = 30.0
+"""How long none of them may be able to take a stage before that is said."""
+
 INTRODUCE_S = 120.0
 """How long workers are given to import faceline and say who they are."""
 
@@ -91,12 +100,17 @@ class Cluster(ABC):
 
     Args:
         slots: stages that it can work on at the same time.
+        worker_wait_s: how long stages wait for a worker where there is none that could take them.
     """
 
     name: str
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, worker_wait_s: float) -> None:
         self.slots = slots
+        self._worker_wait_s = worker_wait_s
+        self._next_look_s = 0.0
+        self._lacks_since_s: float | None = None
+        self._has_warned = False
         self._calls: dict[str, RemoteCall] = {}
         self._lock = threading.Lock()
         self._runner: Any = None
@@ -129,6 +143,13 @@ class Cluster(ABC):
     def is_alive(self) -> bool:
         """Whether the connection to the cluster stands, or may stand again."""
         return True
+
+    @abstractmethod
+    def lacks(self) -> ClusterError | None:
+        """What is missing where no worker could take a stage even if all were idle; None where one could.
+
+        It may take its time, and raise: then nothing is known.
+        """
 
     @abstractmethod
     def forget(self, call: RemoteCall) -> None:
@@ -225,6 +246,13 @@ class Cluster(ABC):
             with self._lock:
                 calls = [call for call in self._calls.values() if call.future is not None]
             alive = self.is_alive()
+            if alive:
+                try:
+                    self._look_for_workers(calls)
+                except Exception as error:
+                    # Each question that is not answered leaves a thread behind.
+                    self._next_look_s = time.monotonic() + UNANSWERED_S
+                    log.debug("%s does not say what workers it has: %s", self.name, error)
             for call in calls:
                 if not alive:
                     call.end(WorkerLostError(f"the {self.name} cluster is gone", cure="see its log, run again"))
@@ -233,6 +261,40 @@ class Cluster(ABC):
                     self._look_after(call)
                 except Exception as error:
                     log.warning("a stage on %s could not be looked after: %s", self.name, error)
+
+    def _look_for_workers(self, calls: Sequence[RemoteCall]) -> None:
+        now_s = time.monotonic()
+        if not calls:
+            self._lacks_since_s = None
+            return
+        if now_s < self._next_look_s:
+            return
+        self._next_look_s = now_s + LOOK_S
+        lacking = bounded(self.lacks, LOOK_S, ClusterError("no answer"))
+        if lacking is None:
+            if self._has_warned:
+                log.warning("%s has a worker again", self.name)
+            self._lacks_since_s, self._has_warned = None, False
+            return
+        if self._lacks_since_s is None:
+            self._lacks_since_s = now_s
+        waited_s = now_s - self._lacks_since_s
+        if waited_s >= self._worker_wait_s:
+            what = f"no worker for a stage within {self._worker_wait_s:g} s (runner.worker_wait_s): {lacking.what}"
+            for call in calls:
+                self._give_up(call, ClusterError(what, where=lacking.where, cure=lacking.cure))
+        elif waited_s >= WARN_S and not self._has_warned:
+            self._has_warned = True
+            log.warning("%s; stages wait up to %g s for one (runner.worker_wait_s)", lacking, self._worker_wait_s)
+
+    def _give_up(self, call: RemoteCall, error: ClusterError) -> None:
+        """End a call that nobody can be working on, and take it back: a worker that comes later shall not begin."""
+        call.killed, call.place = True, None
+        call.end(error)
+        try:
+            self.kill(call)
+        except Exception as failure:
+            log.debug("a stage on %s could not be taken back: %s", self.name, failure)
 
     def _look_after(self, call: RemoteCall) -> None:
         call.look()

@@ -102,6 +102,7 @@ class DaskCluster(Cluster):
         memory_mib: of each of those; None for no limit.
         retries: how often a stage is given to another of those when its process was lost.
         wait_s: how long to wait for an existing one.
+        worker_wait_s: how long stages wait where it has no workers any more.
         modules: what workers shall import at once.
         api_url: of the Prefect server.
 
@@ -119,6 +120,7 @@ class DaskCluster(Cluster):
         memory_mib: int | None,
         retries: int,
         wait_s: float,
+        worker_wait_s: float,
         modules: Sequence[str] = (),
         api_url: str | None = None,
     ) -> None:
@@ -148,7 +150,7 @@ class DaskCluster(Cluster):
             raise
         self._topic = f"faceline-{uuid.uuid4().hex}"
         self._client.subscribe_topic(self._topic, self._on_event)
-        super().__init__(slots)
+        super().__init__(slots, worker_wait_s)
 
     def _begin(self, processes: int, memory_mib: int | None, retries: int) -> str:
         self._folder = tempfile.mkdtemp(prefix="faceline-dask-")
@@ -195,9 +197,7 @@ class DaskCluster(Cluster):
         try:
             client.wait_for_workers(1, timeout=INTRODUCE_S if own else wait_s)
         except TimeoutError as error:
-            raise ClusterError(
-                f"the Dask scheduler at {self._scheduler} has no workers", cure="start some: dask worker ADDRESS"
-            ) from error
+            raise self._no_workers() from error
         if own:
             client.register_plugin(Preparation(modules))
         else:
@@ -216,6 +216,11 @@ class DaskCluster(Cluster):
             check_server_is_reachable([answer["host"] for answer in answers.values()], api_url)
         threads = [worker["nthreads"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
         return max(1, sum(threads))
+
+    def _no_workers(self) -> ClusterError:
+        return ClusterError(
+            f"the Dask scheduler at {self._scheduler} has no workers", cure="start some: dask worker ADDRESS"
+        )
 
     def _unusable(self, error: BaseException, place: str = "") -> BaseException:
         if isinstance(error, ClusterError):
@@ -250,6 +255,10 @@ class DaskCluster(Cluster):
 
     def is_alive(self) -> bool:
         return bool(self._client.status in ("running", "connecting"))
+
+    def lacks(self) -> ClusterError | None:
+        # Workers that are busy, or pause for want of memory, are there: stages wait for their turn.
+        return None if self._client.scheduler_info(n_workers=-1)["workers"] else self._no_workers()
 
     def forget(self, call: RemoteCall) -> None:
         # What a client still holds is computed again when the worker that keeps it is lost.

@@ -121,6 +121,7 @@ class RayCluster(Cluster):
         memory_mib: asked for each stage; None for no limit.
         retries: how often a stage is given to another worker when its process was lost.
         wait_s: how long to wait for an existing one.
+        worker_wait_s: how long stages wait where none of its nodes could take them.
         modules: what workers shall import at once.
         api_url: of the Prefect server.
 
@@ -138,6 +139,7 @@ class RayCluster(Cluster):
         memory_mib: int | None,
         retries: int,
         wait_s: float,
+        worker_wait_s: float,
         modules: Sequence[str] = (),
         api_url: str | None = None,
     ) -> None:
@@ -150,6 +152,9 @@ class RayCluster(Cluster):
         try:
             if address is None:
                 self._begin(processes)
+                # No other node will ever come.
+                if (lacking := self.lacks()) is not None:
+                    raise lacking
             else:
                 self._connect(address, wait_s)
             self._introduce(modules, api_url)
@@ -161,7 +166,7 @@ class RayCluster(Cluster):
         self._left = threading.Event()
         self._listener = threading.Thread(target=self._listen, name="ray-listener", daemon=True)
         self._listener.start()
-        super().__init__(slots)
+        super().__init__(slots, worker_wait_s)
 
     def _begin(self, processes: int) -> None:
         base = tempfile.gettempdir()
@@ -259,6 +264,21 @@ class RayCluster(Cluster):
 
     def kill(self, call: RemoteCall) -> None:
         ray.cancel(call.future.wrapped_future, force=True)
+
+    def lacks(self) -> ClusterError | None:
+        nodes = [node["Resources"] for node in ray.nodes() if node.get("Alive")]
+        memories = [node.get("memory", 0) for node in nodes if node.get("CPU", 0) >= 1]
+        place = f"Ray at {self._address or 'this machine'}"
+        most = max(memories, default=0) / 2**20
+        if not memories:
+            return ClusterError("no node has a CPU for stages", where=place, cure="start one: ray start --address=…")
+        if self._memory_mib is not None and most < self._memory_mib:
+            return ClusterError(
+                f"no node has {self._memory_mib} MiB of memory for a stage; the largest has {most:.0f}",
+                where=place,
+                cure="lower runner.memory_mib, or start a larger node",
+            )
+        return None
 
     def forget(self, call: RemoteCall) -> None:
         # Outcomes this small are kept by this process itself.

@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import TaskRun
 from prefect.states import Cancelled, Completed, State
 
-from faceline.errors import FacelineError, StoreError
+from faceline.errors import FacelineError, FootageUnreadableError, StoreError
 from tasks.remote_worker import Sent
 from tasks.runner import StageOutcome, StageRequest
 from tasks.worker_process import Interrupted
@@ -30,7 +30,7 @@ def can_pass(error: BaseException | None) -> bool:
     """Whether trying again may help: a busy or unreachable resource, but no wrong input and no mistake in the code."""
     if isinstance(error, WorkerLostError):
         return True
-    if isinstance(error, StoreError):
+    if isinstance(error, StoreError | FootageUnreadableError):
         return error.can_pass
     if isinstance(error, FacelineError):
         return False

@@ -25,18 +25,22 @@ class Known:
     """What undisturbed runs do.
 
     Attributes:
-        clips: the clip, and another one that takes its place.
+        clips: the clip, and where a fault needs it (`NEEDS_OTHER`) another one that takes its place.
         left: what a run on each leaves.
         seconds: wall time of one.
         whole: a place where a run has ended, to be copied.
         data_bytes: what its store and results take on a disk.
     """
 
-    clips: tuple[Path, Path]
-    left: tuple[Left, Left]
+    clips: tuple[Path, ...]
+    left: tuple[Left, ...]
     seconds: float
     whole: Place
     data_bytes: int
+
+    def place(self, folder: Path) -> Place:
+        """A fresh place with the clip."""
+        return Place.make(folder, self.clips[0], self.whole.options)
 
 
 @dataclass
@@ -69,7 +73,7 @@ Fault = Callable[[Path, Known, random.Random], Struck | None]
 
 def run_killed(folder: Path, known: Known, rng: random.Random) -> Struck | None:
     """The run's own process is killed."""
-    place = Place.make(folder, known.clips[0])
+    place = known.place(folder)
     running, after_s = place.start("archive"), _moment(known, rng)
     if not running.runs_until(after_s):
         return None
@@ -79,7 +83,7 @@ def run_killed(folder: Path, known: Known, rng: random.Random) -> Struck | None:
 
 def worker_killed(folder: Path, known: Known, rng: random.Random) -> Struck | None:
     """A worker process is killed; the run may mend that by itself, or end with a line that says so."""
-    place = Place.make(folder, known.clips[0])
+    place = known.place(folder)
     running, after_s = place.start("archive"), _moment(known, rng)
     running.runs_until(after_s)
     workers = _first_workers(running)
@@ -100,7 +104,7 @@ def _first_workers(running: Running) -> list[psutil.Process]:
 
 def server_killed(folder: Path, known: Known, rng: random.Random) -> Struck | None:
     """The Prefect server that the run reports to is killed; it is there again for the next run."""
-    place = Place.make(folder, known.clips[0])
+    place = known.place(folder)
     server = PrefectServer(folder / "server")
     with contextlib.ExitStack() as held:
         held.callback(server.kill)
@@ -117,7 +121,7 @@ def server_killed(folder: Path, known: Known, rng: random.Random) -> Struck | No
 
 def disk_full(folder: Path, known: Known, rng: random.Random) -> Struck | None:
     """The disk is full at some point of the run; for the next one there is room."""
-    place = Place.make(folder, known.clips[0])
+    place = known.place(folder)
     size_bytes = int(known.data_bytes * rng.uniform(0.02, 0.9))
     with contextlib.ExitStack() as held:
         disk = held.enter_context(small_disk(place.store.parent, size_bytes))
@@ -159,7 +163,7 @@ def artifact_flipped(folder: Path, known: Known, rng: random.Random) -> Struck |
 
 def footage_replaced(folder: Path, known: Known, rng: random.Random) -> Struck | None:
     """Other footage takes the file's place while it is worked on, renamed over it or written into it."""
-    place = Place.make(folder, known.clips[0])
+    place = known.place(folder)
     running, after_s = place.start("archive"), _moment(known, rng)
     if not running.runs_until(after_s):
         return None
@@ -178,7 +182,7 @@ def footage_replaced(folder: Path, known: Known, rng: random.Random) -> Struck |
 
 def two_at_once(folder: Path, known: Known, rng: random.Random) -> Struck | None:
     """The same command twice at the same time; of two archives the second is told that there is one."""
-    place = Place.make(folder, known.clips[0])
+    place = known.place(folder)
     verb = rng.choice(("analyze", "archive"))
     first = place.start(verb)
     after_s = rng.uniform(0, 0.8) * known.seconds
@@ -204,6 +208,9 @@ FAULTS: Mapping[str, Fault] = {
     "replaced": footage_replaced,
     "twice": two_at_once,
 }
+
+NEEDS_OTHER = frozenset({"replaced"})
+"""Faults for which there has to be a second clip, and a run on it to compare with."""
 
 TITLES = {
     "run": "kill -9 of the run",
@@ -235,7 +242,7 @@ def aftermath(struck: Struck, known: Known) -> list[str]:
 def differences(left: Left, known: Known, clip: int) -> list[str]:
     """How what is left differs from what undisturbed runs leave."""
     problems = []
-    right = {**known.left[0].artifacts, **known.left[1].artifacts}
+    right = {named: digest for left in known.left for named, digest in left.artifacts.items()}
     for (stage, key), digest in left.artifacts.items():
         if (stage, key) not in right:
             problems.append(f"{stage} {key[:12]}: no undisturbed run makes this artifact")
@@ -265,7 +272,7 @@ def _struck(place: Place, moment: str, ended: Ended) -> Struck:
 
 
 def _copy_of(whole: Place, folder: Path) -> Place:
-    place = Place.make(folder, whole.clip)
+    place = Place.make(folder, whole.clip, whole.options)
     shutil.copytree(whole.store, place.store)
     shutil.copytree(whole.output, place.output)
     return place

@@ -69,17 +69,19 @@ class Place:
 
     Attributes:
         folder: everything lies below it.
+        options: of all its runs.
         api_url: the Prefect server that runs report to; None: each starts one of its own.
     """
 
     folder: Path
+    options: tuple[str, ...] = OPTIONS
     api_url: str | None = None
     _logs: int = field(default=0, repr=False)
 
     @classmethod
-    def make(cls, folder: Path, clip: Path) -> Place:
+    def make(cls, folder: Path, clip: Path, options: tuple[str, ...] = OPTIONS) -> Place:
         """A fresh place with that clip."""
-        place = cls(folder)
+        place = cls(folder, options)
         place.clip.parent.mkdir(parents=True)
         shutil.copyfile(clip, place.clip)
         return place
@@ -105,7 +107,7 @@ class Place:
     def start(self, verb: str) -> Running:
         """Start ``archive`` on the folder or ``analyze`` on the clip; both leave the same results."""
         footage, output = (self.clip.parent, self.output) if verb == "archive" else (self.clip, self.results)
-        return self.command(verb, f"footage={footage}", f"output={output}", *OPTIONS)
+        return self.command(verb, f"footage={footage}", f"output={output}", *self.options)
 
     def command(self, *arguments: str) -> Running:
         """Start a command line of faceline on the place's store."""

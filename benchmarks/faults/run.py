@@ -23,8 +23,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.faults.faults import FAULTS, TITLES, Known, Struck, aftermath
-from benchmarks.faults.place import Place
+from benchmarks.faults.faults import FAULTS, NEEDS_OTHER, TITLES, Known, Struck, aftermath
+from benchmarks.faults.place import OPTIONS, Place
 from faceline.made.render import render
 from faceline.made.script import Burst, short_test_script
 
@@ -77,9 +77,24 @@ def run(
     seed: int = 0,
     jobs: int = 1,
     say: Say = lambda text: None,
+    options: tuple[str, ...] = OPTIONS,
+    check_twice: bool = True,
 ) -> dict[str, Tally]:
-    """Try each fault so many times."""
-    known = undisturbed(folder / "known", say)
+    """Try each fault so many times.
+
+    Args:
+        folder: where to work.
+        names: the faults, of `FAULTS`.
+        times: repetitions of each.
+        seed: decides the moments.
+        jobs: repetitions at the same time.
+        say: told how it goes.
+        options: of all runs.
+        check_twice: see first whether two undisturbed runs leave the same. Without it, what differs from run to run
+            by itself is told as the faults' doing.
+    """
+    other = not NEEDS_OTHER.isdisjoint(names)
+    known = undisturbed(folder / "known", say, options=options, other=other, check_twice=check_twice)
     tallies = {name: Tally() for name in names}
     lock = threading.Lock()
 
@@ -131,16 +146,20 @@ def _ends(struck: Struck) -> str:
     return f"exit {', '.join(codes)}; " if codes else ""
 
 
-def undisturbed(folder: Path, say: Say = lambda text: None) -> Known:
-    """What runs leave that nothing happens to: on the clip and on the other, and on the clip once more."""
-    clips = folder / "clip.mp4", folder / "other.mp4"
+def undisturbed(
+    folder: Path, say: Say = lambda text: None, *, options: tuple[str, ...], other: bool, check_twice: bool
+) -> Known:
+    """What runs leave that nothing happens to: on the clip, on the other if there is to be one, on the clip again."""
     script = short_test_script()
-    render(script, clips[0])
-    other = (Burst(kind="smile", start_s=2.5, onset_s=0.2, hold_s=0.6, offset_s=0.3),)
-    render(script.model_copy(update={"name": "other", "seed": 4, "bursts": other}), clips[1])
+    clips = {"first": folder / "clip.mp4"}
+    render(script, clips["first"])
+    if other:
+        clips["other"] = folder / "other.mp4"
+        burst = Burst(kind="smile", start_s=2.5, onset_s=0.2, hold_s=0.6, offset_s=0.3)
+        render(script.model_copy(update={"name": "other", "seed": 4, "bursts": (burst,)}), clips["other"])
     places, lefts, seconds = [], [], []
-    for name, clip in (("first", clips[0]), ("other", clips[1]), ("again", clips[0])):
-        place = Place.make(folder / name, clip)
+    for name, clip in (*clips.items(), *([("again", clips["first"])] if check_twice else [])):
+        place = Place.make(folder / name, clip, options)
         began_s = time.monotonic()
         ended = place.run("archive")
         seconds.append(time.monotonic() - began_s)
@@ -148,11 +167,11 @@ def undisturbed(folder: Path, say: Say = lambda text: None) -> Known:
             raise RuntimeError(f"an undisturbed run ends with {ended.code}:\n{ended.text}")
         places.append(place)
         lefts.append(place.left())
-    if lefts[0] != lefts[2]:
+    if check_twice and lefts[0] != lefts[-1]:
         raise RuntimeError("two undisturbed runs leave different things; nothing can be compared with them")
     data_bytes = sum(path.stat().st_size for path in (places[0].folder / "data").rglob("*") if path.is_file())
-    say(f"undisturbed: {seconds[0]:.1f}, {seconds[1]:.1f}, {seconds[2]:.1f} s; {data_bytes / 2**20:.1f} MiB")
-    return Known(clips, (lefts[0], lefts[1]), min(seconds), places[0], data_bytes)
+    say(f"undisturbed: {', '.join(f'{each:.1f}' for each in seconds)} s; {data_bytes / 2**20:.1f} MiB")
+    return Known(tuple(clips.values()), tuple(lefts[: len(clips)]), min(seconds), places[0], data_bytes)
 
 
 @contextlib.contextmanager

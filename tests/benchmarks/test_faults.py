@@ -10,8 +10,11 @@ import pytest
 
 from benchmarks.faults import run as module
 from benchmarks.faults.faults import FAULTS, TITLES, Known, Struck, aftermath, differences
-from benchmarks.faults.place import Ended, Left, Place
+from benchmarks.faults.place import OPTIONS, Ended, Left, Place
 from benchmarks.faults.run import Tally, main, print_table, run
+
+CHEAP = ("sample.fps=2", "runtime.workers=1")
+"""Still two segments, and a worker process."""
 
 LEFT = Left({("sample", "a" * 64): "1"}, {"events.csv": "2", "report.html": "3"}, [("sample", 0, None, "a" * 64, "1")])
 
@@ -26,7 +29,10 @@ def known(tmp_path: Path) -> Known:
 @pytest.mark.timeout(1500)
 def test_a_killed_run_and_a_flipped_bit_cost_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told: list[str] = []
-    tallies = run(tmp_path, ("run", "flipped"), times=1, seed=1, say=told.append)
+    # That two undisturbed runs leave the same is shown elsewhere (tests/flows/test_runners.py).
+    tallies = run(
+        tmp_path, ("run", "flipped"), times=1, seed=1, say=told.append, options=(*OPTIONS, *CHEAP), check_twice=False
+    )
     assert [tally.problems for tally in tallies.values()] == [[], []], "\n".join(told)
     assert [tally.hit for tally in tallies.values()] == [1, 1]
     assert tallies["run"].went_on == 0
@@ -100,7 +106,7 @@ def test_a_fault_that_cannot_be_tried_and_one_that_never_hits_are_said(
     def refused(*_: object) -> Struck | None:
         raise OSError("must be superuser to use mount")
 
-    monkeypatch.setattr(module, "undisturbed", lambda folder, say: known)
+    monkeypatch.setattr(module, "undisturbed", lambda folder, say, **how: known)
     monkeypatch.setattr(module, "FAULTS", {"disk": refused, "run": lambda *_: None})
     monkeypatch.setattr(Place, "lingering", lambda place: [])
     tallies = run(tmp_path, ("disk", "run"), times=1)
@@ -112,6 +118,41 @@ def test_a_fault_that_cannot_be_tried_and_one_that_never_hits_are_said(
     assert "PROBLEM run 0: never came in time" in out
     assert main(["--only", "disk", "--keep", str(tmp_path / "kept")]) == 2
     assert main(["--only", "run", "--times", "1", "--keep", str(tmp_path / "more")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("names", "check_twice", "made"),
+    [
+        (("run", "flipped"), False, ["first"]),
+        (("run", "flipped"), True, ["first", "again"]),
+        (("run", "replaced"), True, ["first", "other", "again"]),
+    ],
+)
+def test_only_what_the_faults_are_compared_with_is_made(
+    names: tuple[str, ...], check_twice: bool, made: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+
+    def ended(place: Place, verb: str) -> Ended:
+        assert place.options == ("sample.fps=2",)
+        ran.append(place.folder.name)
+        return Ended(0, "")
+
+    monkeypatch.setattr(module, "render", lambda script, path: (path.parent.mkdir(exist_ok=True), path.touch()))
+    monkeypatch.setattr(Place, "run", ended)
+    # Each run leaves something else, which is only seen where there is a second one.
+    monkeypatch.setattr(Place, "left", lambda place: dataclasses.replace(LEFT, results={"place": place.folder.name}))
+    known: list[Known] = []
+    monkeypatch.setattr(module, "FAULTS", dict.fromkeys(FAULTS, lambda place, of, rng: known.append(of)))
+    monkeypatch.setattr(Place, "lingering", lambda place: [])
+    how = {"times": 1, "options": ("sample.fps=2",), "check_twice": check_twice}
+    if check_twice:
+        with pytest.raises(RuntimeError, match="two undisturbed runs leave different things"):
+            run(tmp_path, names, **how)
+    else:
+        run(tmp_path, names, **how)
+        assert len(known[0].clips) == len(known[0].left) == 1
+    assert ran == made
 
 
 def test_every_fault_has_a_title_and_unknown_ones_are_refused() -> None:
