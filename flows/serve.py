@@ -11,6 +11,8 @@ import hashlib
 import json
 import logging
 import os
+import re
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -47,7 +49,7 @@ class Plan:
 
     Attributes:
         folder: the archive.
-        place: a name for the deployments: of this archive, with these results.
+        place: a name for the deployments: of this archive, with these results, on this machine.
         archive, single: options of a run over the archive, and of one over a single footage, as on a command line.
         cron, zone: the schedule; ``cron`` is None where runs begin by hand alone.
         concurrency: runs at the same time.
@@ -137,7 +139,8 @@ def plan_of(work: Archive) -> Plan:
     single = [valid_text(text) for text in mine]
     return Plan(
         folder=work.folder.absolute(),
-        place=place_of(work),
+        # Machines with the same paths may share a server, and none may touch the other's runs.
+        place=place_of(work, socket.gethostname()),
         archive=(valid_text(f"output={work.output.absolute()}"), *single),
         single=tuple(single),
         cron=options.cron,
@@ -154,14 +157,18 @@ def _is_of_schedule(text: str) -> bool:
     return text.partition("=")[0].partition(".")[0] == "schedule"
 
 
-def place_of(work: Archive) -> str:
-    """A name for this archive with these results: letters, digits and dashes."""
-    import re
+def place_of(work: Archive, host: str = "") -> str:
+    """A name for this archive with these results on this machine: letters, digits and dashes.
 
-    readable = re.sub(r"[^a-z0-9]+", "-", work.folder.absolute().name.lower()).strip("-")[:40].strip("-")
-    where = "\n".join(os.path.realpath(path) for path in (work.folder, work.output))
+    Args:
+        host: name of the machine; empty for a name that is known on it alone.
+    """
+    parts = (work.folder.absolute().name, host)
+    readable = [re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-")[:40].strip("-") for part in parts]
+    places = [os.path.realpath(path) for path in (work.folder, work.output)]
+    where = "\n".join([*places, host] if host else places)
     digest = hashlib.sha256(os.fsencode(where)).hexdigest()[:8]
-    return f"{readable}-{digest}" if readable else digest
+    return "-".join(filter(None, (*readable, digest)))
 
 
 def history_folder(work: Archive) -> Path:
@@ -194,15 +201,15 @@ def missed_reason(work: Archive, plan: Plan, now: datetime) -> str:
     since = serving_since(work.output / STATE_FOLDER / "serving.json", now)
     if plan.cron is None or not work.config.schedule.catch_up:
         return ""
-    before, cut_off = nights_since_the_last_whole_one(work.journals)
+    before, cut_off = nights_since_the_last_whole_one(work.journals, now)
     return catching_up(before, cut_off, since, partial(times_between, plan.cron, plan.zone), now)
 
 
 def serving_since(file: Path, now: datetime) -> datetime:
-    """When this archive was served first; noted in a file."""
+    """When this archive was served first; noted in a file. A time to come is none: the clock was ahead."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         since = datetime.fromisoformat(json.loads(file.read_text("utf-8"))["since"])
-        if since.tzinfo is not None:
+        if since.tzinfo is not None and since <= now:
             return since
     replace_text(file, json.dumps({"since": now.isoformat(timespec="seconds")}) + "\n")
     return now

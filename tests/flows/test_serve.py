@@ -115,6 +115,20 @@ def test_archives_with_other_results_have_other_names(served: Line) -> None:
     assert place_of(one) != place_of(other)
 
 
+def test_machines_with_the_same_paths_share_no_deployment(served: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one server, each would end the other's runs."""
+    work = open_archive(load_config(arguments(served), module.STAGES))
+
+    def place(host: str) -> str:
+        monkeypatch.setattr("socket.gethostname", lambda: host)
+        return plan_of(work).place
+
+    assert place("Cam-1.example") != place("cam-2")
+    assert place("Cam-1.example").startswith("archive-cam-1-example-")
+    assert place("cam-2") == place("cam-2")
+    assert place("ein.host") != place("ein-host"), "what is not shown of a name counts as well"
+
+
 # ------------------------------------------------------------------------------------------------ catching up
 
 
@@ -132,6 +146,7 @@ def test_missed_nights_are_one_run(served: Line) -> None:
 
     journals = served.folder / "results" / "_archive" / "nights"
     assert reason() == "", "never ran, and never was to run"
+    a_night(journals, NOW + timedelta(days=400))
     a_night(journals, datetime(2026, 11, 20, 2, 0, 3, tzinfo=UTC))
     assert reason() == "catching up: 3 scheduled runs missed since the whole run of Fri 20 Nov 2026, 02:00 UTC"
     assert reason("schedule.catch_up=false") == ""
@@ -149,6 +164,7 @@ def test_since_when_an_archive_is_served_is_kept(tmp_path: Path) -> None:
     assert serving_since(file, NOW + timedelta(days=3)) == NOW
     file.write_text("no JSON")
     assert serving_since(file, NOW + timedelta(days=4)) == NOW + timedelta(days=4)
+    assert serving_since(file, NOW) == NOW, "noted while the clock was ahead"
 
 
 # --------------------------------------------------------------------------------------------- runs of Prefect's
