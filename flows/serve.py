@@ -21,18 +21,19 @@ from pathlib import Path
 
 from faceline.errors import FacelineError
 from faceline.folders import make_private_dirs
-from faceline.nightly.missed import catching_up
+from faceline.nightly.missed import catching_up, may_try_again
 from faceline.nightly.nights import nights_since_the_last_whole_one
 from faceline.nightly.words import when_words
 from faceline.stages import STAGES
 from flows import console
 from flows.analyze import log_folder
-from flows.archive import STATE_FOLDER, Archive, open_archive, shown
+from flows.archive import STATE_FOLDER, Archive, open_archive, running_words, shown
 from flows.arguments import VERBATIM
 from flows.config import load_config
 from flows.files import replace_text, valid_text
 from flows.job import announce_device, check_precision_of, describe_models, device_of, resolve_models
 from flows.logfile import log_path, session
+from flows.notify import failure_body, tell_address
 from flows.reports import reports_server
 from flows.server import PrefectServer, state_folder
 from flows.timetable import next_times, own_zone, times_between
@@ -97,9 +98,11 @@ def serve(arguments: Sequence[str]) -> int:
             from flows.serving import run_service
         if server.temporary:
             console.say(f"UI: {str(server.url).removesuffix('/api')}")
-        reason = missed_reason(work, plan, datetime.now(UTC))
-        say_what_comes(work, plan, reason)
-        run_service(plan, reason, own_server=server.temporary, alive=lambda: server.alive)
+        say_what_comes(work, plan)
+        missed = partial(missed_reason, work, plan)
+        run_service(
+            plan, missed, partial(tell_not_begun, work), own_server=server.temporary, alive=lambda: server.alive
+        )
     console.say("ended")
     return 0
 
@@ -196,13 +199,30 @@ def served_once(work: Archive) -> Iterator[None]:
         ) from None
 
 
-def missed_reason(work: Archive, plan: Plan, now: datetime) -> str:
-    """Why a run has to catch up now; empty where none has to."""
+def missed_reason(
+    work: Archive, plan: Plan, now: datetime, *, meanwhile: bool = False, tried_at: datetime | None = None
+) -> str:
+    """Why a run has to catch up now; empty where none has to.
+
+    Args:
+        now: the time.
+        meanwhile: whether this is asked while the archive is served, and not at the start.
+        tried_at: when a run last began to catch up since the archive is served.
+    """
     since = serving_since(work.output / STATE_FOLDER / "serving.json", now)
     if plan.cron is None or not work.config.schedule.catch_up:
         return ""
     before, cut_off = nights_since_the_last_whole_one(work.journals, now)
+    if meanwhile and not may_try_again(cut_off, tried_at, now):
+        return ""
     return catching_up(before, cut_off, since, partial(times_between, plan.cron, plan.zone), now)
+
+
+def tell_not_begun(work: Archive, what: str) -> None:
+    """Say of a run of the schedule that it was not begun, here and to the address that wants to know."""
+    text = f"{what}{running_words(work.output)}; see whether it hangs, and end it if it does: the next run goes on"
+    log.warning("%s: %s", shown(work.folder), text)
+    tell_address(work.config.archive, lambda: failure_body(work.folder, text, "not begun"))
 
 
 def serving_since(file: Path, now: datetime) -> datetime:
@@ -215,11 +235,9 @@ def serving_since(file: Path, now: datetime) -> datetime:
     return now
 
 
-def say_what_comes(work: Archive, plan: Plan, reason: str) -> None:
+def say_what_comes(work: Archive, plan: Plan) -> None:
     """Print what will be run, with what, when."""
     console.say(f"archive: {shown(plan.folder)}, results: {shown(work.output.absolute())}")
-    if reason:
-        console.say(f"{reason}; it begins now")
     coming = plan.next_time(datetime.now(UTC))
     if plan.cron is None:
         console.say("no times: runs begin in the UI")
