@@ -55,6 +55,7 @@ SET_ASIDE = 3
 
 STATE_FOLDER = "_archive"
 _SETTLED = "settled.json"
+_RUNNING = "running.json"
 _TOLD = "faceline_told"
 
 
@@ -133,7 +134,7 @@ class Archive:
 
         folder_digest = hashlib.sha256(os.fsencode(os.path.realpath(self.folder))).hexdigest()[:16]
         places = (state_folder().parent / "archives" / f"{folder_digest}.lock", self.output / STATE_FOLDER / "lock")
-        who = self.output / STATE_FOLDER / "running.json"
+        who = self.output / STATE_FOLDER / _RUNNING
         with contextlib.ExitStack() as held:
             for place in places:
                 make_private_dirs(place.parent)
@@ -142,7 +143,7 @@ class Archive:
                     held.enter_context(lock)
                 except filelock.Timeout:
                     raise BusyError(
-                        f"another run works on this archive{_running(who)}",
+                        f"another run works on this archive{running_words(self.output)}",
                         where=shown(self.folder),
                         cure="wait for its end; what it finishes is not done again",
                     ) from None
@@ -154,9 +155,10 @@ class Archive:
                 who.unlink(missing_ok=True)
 
 
-def _running(who: Path) -> str:
+def running_words(output: Path) -> str:
+    """Who works on the archive with these results, in brackets; empty where nobody does."""
     try:
-        facts = json.loads(who.read_text("utf-8"))
+        facts = json.loads((output / STATE_FOLDER / _RUNNING).read_text("utf-8"))
         return f" (process {facts['pid']} on {facts['host']}, since {facts['began']})"
     except (OSError, ValueError, KeyError, TypeError):
         return ""

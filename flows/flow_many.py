@@ -103,7 +103,8 @@ def archive(footage: str, overrides: list[str] | None = None, reason: str = "") 
             _run_turns(night, turns, crowd, many.temporary_server)
         except Exception as error:
             many.ends.append(error)
-            return Failed(message=f"unexpected {type(error).__name__}: {error}")
+            known = isinstance(error, FacelineError)
+            return Failed(message=str(error) if known else f"unexpected {type(error).__name__}: {error}")
         many.ends.append(None)
         return _ended(work, night)
     belong_to_serve()
@@ -202,10 +203,16 @@ def run_archive_in_prefect(
     named: Any = archive.with_options(flow_run_name=lambda: one_line(work.folder.name))
     handed = Many(temporary_server=temporary_server, night=(work, night, chain([first], turns), crowd))
     with _handed_over(handed):
-        # That every file was set aside is a failed flow run, but no error of this call.
-        state: State[Any] = named(
-            footage=valid_text(work.folder), overrides=readable_arguments(work.config), return_state=True
-        )
+        try:
+            # That every file was set aside is a failed flow run, but no error of this call.
+            state: State[Any] = named(
+                footage=valid_text(work.folder), overrides=readable_arguments(work.config), return_state=True
+            )
+        except Exception:
+            # A server that is gone cannot be told the end either. What ended the turns comes first.
+            if handed.ends and handed.ends[0] is not None:
+                raise handed.ends[0] from None
+            raise
     # A night that counted as whole would take what it did not reach for gone.
     if not handed.ends:
         raise FacelineError(f"Prefect did not begin the run ({state.name}: {state.message})", cure="run it again")

@@ -43,6 +43,7 @@ from flows.config import Config
 from flows.console import Hushed, Reporter
 from flows.files import valid_text
 from flows.job import Job, prepare
+from flows.outage import OutageError, may_be_an_outage, outage
 from flows.results import Finished
 from flows.side_by_side import Labelled, run_side_by_side
 from flows.survey import Content, Survey
@@ -273,6 +274,25 @@ class Night:
 
     # ------------------------------------------------------------------------------------- what came of them
 
+    def _end_if_out(self, error: Exception) -> None:
+        """End the run after an error that may be no fault of the footage, if what all footage needs has gone away.
+
+        Raises:
+            OutageError: it has.
+        """
+        if not may_be_an_outage(error) or (found := outage(self._archive.config.store.root)) is None:
+            return
+        what, where, cure = found
+        settled = {entry.file for entry in self.entries if entry.state not in ("failed", "left")}
+        names = [content.files[0] for content in self._survey.of("work")] + list(self._survey.young)
+        left = sum(name not in settled for name in names)
+        footages = "1 footage is" if left == 1 else f"{left} footages are"
+        raise OutageError(
+            f"{what}; the run ends here, {footages} left for the next one, what is finished is kept",
+            where=where,
+            cure=cure,
+        ) from error
+
     def _note_done(self, content: Content, job: Job, finished: Finished, began_s: float) -> None:
         damage = finished.run["footage"].get("damaged_at_s")
         stages: dict[str, float] = {}
@@ -327,6 +347,8 @@ class Night:
             seconds=round(time.perf_counter() - began_s, 3),
         )
         self._keep(content, record, 0)
+        if state == "failed":
+            self._end_if_out(error)
 
     def _keep(self, content: Content, record: Record, stages_run: int) -> None:
         """Keep what came of a content, and say how its events changed. The journal first: what it says twice is one."""

@@ -59,12 +59,12 @@ def _host(address: str) -> str:
         return ADDRESS
 
 
-def failure_body(folder: Path, error: Exception) -> dict[str, Any]:
+def failure_body(folder: Path, error: object, state: str = "failed") -> dict[str, Any]:
     """What is sent of a run that could not even begin: the first keys of a night."""
     return {
         "version": VERSION,
-        "state": "failed",
-        "title": "Failed",
+        "state": state,
+        "title": state.capitalize(),
         "text": cut(shown(error), 400),
         "archive": cut(shown(folder), 200),
         "host": socket.gethostname(),

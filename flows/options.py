@@ -191,7 +191,7 @@ class ArchiveOptions(Options):
         "for the next run",
     )
     time_limit_s: float | None = Field(
-        default=None,
+        default=86_400.0,
         gt=0,
         description="most seconds that one footage may take; one that takes longer is quarantined; null: no limit",
     )
@@ -239,7 +239,8 @@ class ScheduleOptions(Options):
     )
     catch_up: bool = Field(
         default=True,
-        description="run once at the start if a time of the schedule has passed without a whole run since",
+        description="run once if a time of the schedule has passed without a whole run since: at the start at once, "
+        "later at most once a day",
     )
     concurrency: int = Field(
         default=1,

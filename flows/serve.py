@@ -11,6 +11,8 @@ import hashlib
 import json
 import logging
 import os
+import re
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,18 +21,19 @@ from pathlib import Path
 
 from faceline.errors import FacelineError
 from faceline.folders import make_private_dirs
-from faceline.nightly.missed import catching_up
+from faceline.nightly.missed import catching_up, may_try_again
 from faceline.nightly.nights import nights_since_the_last_whole_one
 from faceline.nightly.words import when_words
 from faceline.stages import STAGES
 from flows import console
 from flows.analyze import log_folder
-from flows.archive import STATE_FOLDER, Archive, open_archive, shown
+from flows.archive import STATE_FOLDER, Archive, open_archive, running_words, shown
 from flows.arguments import VERBATIM
 from flows.config import load_config
 from flows.files import replace_text, valid_text
 from flows.job import announce_device, check_precision_of, describe_models, device_of, resolve_models
 from flows.logfile import log_path, session
+from flows.notify import failure_body, tell_address
 from flows.reports import reports_server
 from flows.server import PrefectServer, state_folder
 from flows.timetable import next_times, own_zone, times_between
@@ -47,7 +50,7 @@ class Plan:
 
     Attributes:
         folder: the archive.
-        place: a name for the deployments: of this archive, with these results.
+        place: a name for the deployments: of this archive, with these results, on this machine.
         archive, single: options of a run over the archive, and of one over a single footage, as on a command line.
         cron, zone: the schedule; ``cron`` is None where runs begin by hand alone.
         concurrency: runs at the same time.
@@ -95,9 +98,11 @@ def serve(arguments: Sequence[str]) -> int:
             from flows.serving import run_service
         if server.temporary:
             console.say(f"UI: {str(server.url).removesuffix('/api')}")
-        reason = missed_reason(work, plan, datetime.now(UTC))
-        say_what_comes(work, plan, reason)
-        run_service(plan, reason, own_server=server.temporary, alive=lambda: server.alive)
+        say_what_comes(work, plan)
+        missed = partial(missed_reason, work, plan)
+        run_service(
+            plan, missed, partial(tell_not_begun, work), own_server=server.temporary, alive=lambda: server.alive
+        )
     console.say("ended")
     return 0
 
@@ -137,7 +142,8 @@ def plan_of(work: Archive) -> Plan:
     single = [valid_text(text) for text in mine]
     return Plan(
         folder=work.folder.absolute(),
-        place=place_of(work),
+        # Machines with the same paths may share a server, and none may touch the other's runs.
+        place=place_of(work, socket.gethostname()),
         archive=(valid_text(f"output={work.output.absolute()}"), *single),
         single=tuple(single),
         cron=options.cron,
@@ -154,14 +160,18 @@ def _is_of_schedule(text: str) -> bool:
     return text.partition("=")[0].partition(".")[0] == "schedule"
 
 
-def place_of(work: Archive) -> str:
-    """A name for this archive with these results: letters, digits and dashes."""
-    import re
+def place_of(work: Archive, host: str = "") -> str:
+    """A name for this archive with these results on this machine: letters, digits and dashes.
 
-    readable = re.sub(r"[^a-z0-9]+", "-", work.folder.absolute().name.lower()).strip("-")[:40].strip("-")
-    where = "\n".join(os.path.realpath(path) for path in (work.folder, work.output))
+    Args:
+        host: name of the machine; empty for a name that is known on it alone.
+    """
+    parts = (work.folder.absolute().name, host)
+    readable = [re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-")[:40].strip("-") for part in parts]
+    places = [os.path.realpath(path) for path in (work.folder, work.output)]
+    where = "\n".join([*places, host] if host else places)
     digest = hashlib.sha256(os.fsencode(where)).hexdigest()[:8]
-    return f"{readable}-{digest}" if readable else digest
+    return "-".join(filter(None, (*readable, digest)))
 
 
 def history_folder(work: Archive) -> Path:
@@ -189,30 +199,45 @@ def served_once(work: Archive) -> Iterator[None]:
         ) from None
 
 
-def missed_reason(work: Archive, plan: Plan, now: datetime) -> str:
-    """Why a run has to catch up now; empty where none has to."""
+def missed_reason(
+    work: Archive, plan: Plan, now: datetime, *, meanwhile: bool = False, tried_at: datetime | None = None
+) -> str:
+    """Why a run has to catch up now; empty where none has to.
+
+    Args:
+        now: the time.
+        meanwhile: whether this is asked while the archive is served, and not at the start.
+        tried_at: when a run last began to catch up since the archive is served.
+    """
     since = serving_since(work.output / STATE_FOLDER / "serving.json", now)
     if plan.cron is None or not work.config.schedule.catch_up:
         return ""
-    before, cut_off = nights_since_the_last_whole_one(work.journals)
+    before, cut_off = nights_since_the_last_whole_one(work.journals, now)
+    if meanwhile and not may_try_again(cut_off, tried_at, now):
+        return ""
     return catching_up(before, cut_off, since, partial(times_between, plan.cron, plan.zone), now)
 
 
+def tell_not_begun(work: Archive, what: str) -> None:
+    """Say of a run of the schedule that it was not begun, here and to the address that wants to know."""
+    text = f"{what}{running_words(work.output)}; see whether it hangs, and end it if it does: the next run goes on"
+    log.warning("%s: %s", shown(work.folder), text)
+    tell_address(work.config.archive, lambda: failure_body(work.folder, text, "not begun"))
+
+
 def serving_since(file: Path, now: datetime) -> datetime:
-    """When this archive was served first; noted in a file."""
+    """When this archive was served first; noted in a file. A time to come is none: the clock was ahead."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         since = datetime.fromisoformat(json.loads(file.read_text("utf-8"))["since"])
-        if since.tzinfo is not None:
+        if since.tzinfo is not None and since <= now:
             return since
     replace_text(file, json.dumps({"since": now.isoformat(timespec="seconds")}) + "\n")
     return now
 
 
-def say_what_comes(work: Archive, plan: Plan, reason: str) -> None:
+def say_what_comes(work: Archive, plan: Plan) -> None:
     """Print what will be run, with what, when."""
     console.say(f"archive: {shown(plan.folder)}, results: {shown(work.output.absolute())}")
-    if reason:
-        console.say(f"{reason}; it begins now")
     coming = plan.next_time(datetime.now(UTC))
     if plan.cron is None:
         console.say("no times: runs begin in the UI")

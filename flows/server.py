@@ -186,7 +186,7 @@ class PrefectServer:
     def _ask_for(self) -> None:
         began = time.monotonic()
         while time.monotonic() - began < NAMED_LIMIT_S:
-            if _answers(f"{self.url}/health", timeout_s=5.0):
+            if server_answers(str(self.url)):
                 return
             time.sleep(0.05)
         raise FacelineError(
@@ -217,11 +217,14 @@ def prefect_server(say: Callable[[str], None] = lambda text: None) -> Iterator[P
         server.stop()
 
 
-def _answers(url: str, timeout_s: float) -> bool:
+def server_answers(url: str, timeout_s: float = 5.0) -> bool:
+    """Whether a Prefect server answers, asked once, at the address of its API."""
     try:
-        with urllib.request.urlopen(url, timeout=timeout_s):
+        with urllib.request.urlopen(f"{url}/health", timeout=timeout_s):
             return True
-    except urllib.error.HTTPError:
-        return True  # An answer, if a refusal: Prefect Cloud asks for a key here.
+    except urllib.error.HTTPError as error:
+        # A refusal is an answer: Prefect Cloud asks for a key here. What a proxy says of a server that is gone is none.
+        error.close()
+        return error.code < 500
     except (OSError, ValueError):
         return False

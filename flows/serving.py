@@ -25,17 +25,17 @@ from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLi
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import EntrypointType, RunnerDeployment
 from prefect.runner import Runner
-from prefect.states import Cancelled, Crashed, Scheduled
+from prefect.states import Cancelled, Crashed
 
 import faceline
 from faceline.errors import FacelineError
-from faceline.nightly.missed import CATCHING_UP
 from flows import console
 from flows.files import valid_text
 from flows.flow import analyze
 from flows.flow_many import archive
 from flows.serve import Plan
 from flows.served import SERVED
+from flows.watching import Missed, Watcher
 
 log = logging.getLogger(__name__)
 
@@ -78,12 +78,15 @@ def deployments(plan: Plan) -> tuple[RunnerDeployment, RunnerDeployment]:
     return nightly, single
 
 
-def run_service(plan: Plan, reason: str, *, own_server: bool, alive: Callable[[], bool]) -> None:
+def run_service(
+    plan: Plan, missed: Missed, not_begun: Callable[[str], None], *, own_server: bool, alive: Callable[[], bool]
+) -> None:
     """Run until this process is told to end (SIGINT, SIGTERM).
 
     Args:
         plan: what is served.
-        reason: why a run begins at once; empty for none.
+        missed: says why a run has to catch up.
+        not_begun: told, in a line, of runs of the schedule that were not begun.
         own_server: whether nobody else uses the server.
         alive: whether the server still runs.
 
@@ -92,19 +95,22 @@ def run_service(plan: Plan, reason: str, *, own_server: bool, alive: Callable[[]
     """
     os.environ[SERVED] = str(os.getpid())
     try:
-        asyncio.run(_run_service(plan, reason, own_server, alive))
+        asyncio.run(_run_service(plan, missed, not_begun, own_server, alive))
     finally:
         os.environ.pop(SERVED, None)
 
 
-async def _run_service(plan: Plan, reason: str, own_server: bool, alive: Callable[[], bool]) -> None:
+async def _run_service(
+    plan: Plan, missed: Missed, not_begun: Callable[[str], None], own_server: bool, alive: Callable[[], bool]
+) -> None:
     # Paused while nobody serves, so that a server that lives on piles up no runs.
     runner = Runner(name=f"faceline-{plan.place}", limit=plan.concurrency, pause_on_shutdown=True)
     nightly, single = deployments(plan)
     served = [await runner.aadd_deployment(deployment) for deployment in (nightly, single)]
     await settle_what_was_left(served, own_server=own_server)
-    if reason:
-        await begin_now(served[0], plan, reason)
+    watcher = Watcher(served[0], missed, not_begun)
+    # Only now, since the server plans from here on; what falls between is found by the first look.
+    await watcher.catch_up()
     stop = asyncio.Event()
     running = asyncio.create_task(runner.start())
     try:
@@ -114,12 +120,14 @@ async def _run_service(plan: Plan, reason: str, own_server: bool, alive: Callabl
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        planned = asyncio.create_task(watch_for_a_plan(served[0])) if plan.cron is not None else None
+        watching = [asyncio.create_task(watcher.watch())]
+        if plan.cron is not None:
+            watching.append(asyncio.create_task(watch_for_a_plan(served[0])))
         while not stop.is_set() and not running.done() and alive():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), LOOK_S)
-        if planned is not None:
-            planned.cancel()
+        for task in watching:
+            task.cancel()
     finally:
         await end_runs()
         ended_by_itself = running.done()
@@ -178,14 +186,6 @@ async def end_runs() -> None:
         with contextlib.suppress(psutil.Error):
             for process in (*run.children(recursive=True), run):
                 process.kill()
-
-
-async def begin_now(deployment: UUID, plan: Plan, reason: str) -> None:
-    """Have one run of the archive begin at once."""
-    async with get_client() as client:
-        await client.create_flow_run_from_deployment(
-            deployment, parameters={"reason": reason}, tags=[CATCHING_UP], state=Scheduled(message=reason)
-        )
 
 
 async def settle_what_was_left(served: list[UUID], *, own_server: bool) -> None:

@@ -28,7 +28,7 @@ SERVICE_KEYS = {
         "healthcheck",
         "ports",
     ),
-    *("networks", "entrypoint", "command", "depends_on", "mem_limit", "stop_grace_period"),
+    *("hostname", "networks", "entrypoint", "command", "depends_on", "mem_limit", "stop_grace_period"),
 }
 
 
@@ -74,6 +74,38 @@ def test_the_addresses_fit_together(compose: Any) -> None:
     assert match.groups() == (database["environment"]["POSTGRES_USER"], database["environment"]["POSTGRES_DB"])
     assert nights["environment"]["PREFECT_API_URL"] == "http://server:4200/api"
     assert server["entrypoint"][-1] == "4200"
+
+
+def test_a_server_that_restarts_knows_the_places_of_its_runs(
+    compose: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from prefect.server.concurrency.lease_storage import get_concurrency_lease_storage
+    from prefect.settings import Settings
+    from prefect.settings.context import get_current_settings
+    from prefect.settings.models.server.concurrency import ServerConcurrencySettings
+
+    server = compose["services"]["server"]
+    name = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"
+    monkeypatch.setenv(name, server["environment"][name])
+    settings = Settings(home=tmp_path).model_copy(
+        update={"server": get_current_settings().server.model_copy(update={"concurrency": ServerConcurrencySettings()})}
+    )
+    monkeypatch.setattr("prefect.server.concurrency.lease_storage.get_current_settings", lambda: settings)
+    monkeypatch.setattr("prefect.server.concurrency.lease_storage.filesystem.get_current_settings", lambda: settings)
+    storage: Any = get_concurrency_lease_storage()
+    assert storage.storage_path == tmp_path / "concurrency_leases"
+    home = re.search(r"PREFECT_HOME=(\S+)", (DEPLOY / "Dockerfile").read_text())
+    assert home is not None
+    mounted = [volume.split(":")[1] for volume in server["volumes"]]
+    assert any(home[1].startswith(f"{place}/") for place in mounted), "they outlive the container"
+
+
+def test_a_schedule_keeps_its_name_when_its_container_is_made_anew(compose: Any) -> None:
+    assert compose["services"]["nights"]["hostname"] == "${FACELINE_HOSTNAME:-nights}"
+
+
+def test_whom_a_night_is_told_comes_from_the_environment(compose: Any) -> None:
+    assert compose["services"]["nights"]["environment"]["FACELINE_WEBHOOK"] == "${FACELINE_WEBHOOK:-}"
 
 
 def test_every_variable_is_explained_and_no_secret_has_a_value() -> None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from faceline.nightly.nights import Night
+from faceline.nightly.nights import INTERRUPTED, Night
 from faceline.nightly.words import counted, instant, when_words
 
 CATCHING_UP = "catching up"
 SCHEDULED = "schedule"
 BY_HAND = "by hand"
+
+TRY_AGAIN = timedelta(days=1)
+"""Between two runs that catch up by themselves."""
+
+PAUSE = timedelta(hours=1)
+"""Between the end of a run that did not look at all there was, and one that catches up by itself."""
 
 Times = Callable[[datetime, datetime], Sequence[datetime]]
 """The times of a schedule after one moment and not after another."""
@@ -46,6 +52,31 @@ def catching_up(
         began = when_words(unfinished.begin.get("began"))
         return f"{CATCHING_UP}: the run of {began} did not come to its end" + _besides(missed)
     return f"{CATCHING_UP}: {counted(missed, 'scheduled run')} missed{words}" if missed else ""
+
+
+def may_try_again(cut_off: Sequence[Night], tried_at: datetime | None, now: datetime) -> bool:
+    """Whether a run may catch up by itself while the schedule is served: at most once a day, and not at once.
+
+    What ended a run a moment ago, such as a store that went away, would end the next one, too.
+
+    Args:
+        cut_off: the runs since the last whole one, oldest first.
+        tried_at: when a run last began to catch up; None where none did since the archive is served.
+        now: the time.
+    """
+    last = next((night for night in reversed(cut_off) if _was_scheduled(night)), None)
+    if last is not None and last.end is not None and last.end.get("state") == INTERRUPTED:
+        # Somebody ended it while the schedule went on.
+        return False
+    tries = [tried_at]
+    tries += [_moment(n.begin.get("began")) for n in cut_off if str(n.begin.get("reason", "")).startswith(CATCHING_UP)]
+    ends = [_moment((night.end or {}).get("ended") or night.begin.get("began")) for night in cut_off]
+    # On both sides: a clock that was set back hides nothing for long.
+    return not any(
+        moment is not None and abs(now - moment) < span
+        for moments, span in ((tries, TRY_AGAIN), (ends, PAUSE))
+        for moment in moments
+    )
 
 
 def _besides(missed: int) -> str:

@@ -7,13 +7,14 @@ line costs what it said and no more.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -29,6 +30,11 @@ State = Literal["done", "unchanged", "quarantined", "failed", "left", "gone"]
 INTERRUPTED: Final = "interrupted"
 FAILED: Final = "failed"
 """States of a run's end after which files may not have been looked at: it was told to stop, or could not go on."""
+
+AHEAD: Final = timedelta(minutes=10)
+"""How far a journal may be ahead of the clock: other machines that write here have clocks of their own."""
+
+_STAMP = "%Y%m%dT%H%M%SZ"
 
 Cause = Literal["new footage", "changed footage", "removed footage", "parameter", "code", "model", "unknown"]
 
@@ -134,7 +140,7 @@ class Journal:
     def __init__(self, folder: Path, now: datetime) -> None:
         make_private_dirs(folder)
         self._lock = threading.Lock()
-        stamp = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+        stamp = now.astimezone(UTC).strftime(_STAMP)
         for number in range(1, 10_000):
             name = stamp if number == 1 else f"{stamp}-{number}"
             try:
@@ -236,13 +242,22 @@ def _delta(body: Mapping[str, Any]) -> Delta:
     return Delta(str(body["file"]), tuple(body["causes"]), tuple(body["details"]), differences)
 
 
-def nights_since_the_last_whole_one(folder: Path) -> tuple[Night | None, list[Night]]:
+def nights_since_the_last_whole_one(folder: Path, now: datetime | None = None) -> tuple[Night | None, list[Night]]:
     """The newest run that looked at all there was, and those after it that did not, oldest first.
 
-    A journal that cannot be opened, or says nothing (its run was killed before its first line), is passed over.
+    A journal that cannot be opened, or says nothing (its run was killed before its first line), is passed over, and so
+    is one of the future: it was written while the clock was ahead, and says nothing of when.
+
+    Args:
+        folder: of all journals.
+        now: the time; None for that of the clock.
     """
+    latest = (datetime.now(UTC) if now is None else now.astimezone(UTC)) + AHEAD
     cut_off: list[Night] = []
     for name in reversed(night_names(folder)):
+        if name[:16] > latest.strftime(_STAMP):
+            _tell_of_the_future(str(folder), name)
+            continue
         try:
             night = read_night(folder, name)
         except OSError as error:
@@ -253,3 +268,9 @@ def nights_since_the_last_whole_one(folder: Path) -> tuple[Night | None, list[Ni
         if night.begin or night.entries or night.deltas:
             cut_off.append(night)
     return None, cut_off[::-1]
+
+
+@functools.cache
+def _tell_of_the_future(folder: str, name: str) -> None:
+    # Once: `serve` looks every few minutes.
+    log.warning("the journal %s in %s is of a time to come (the clock was ahead) and does not count", name, folder)

@@ -10,8 +10,10 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from faceline.within import within
+
 TIMEOUT_S = 10.0
-"""How long one attempt may take."""
+"""How long one attempt may take as a whole: looking up the name, connecting, sending, and waiting for the answer."""
 
 PAUSES_S = (2.0, 8.0)
 """Pauses before the second and the third attempt, in seconds."""
@@ -70,9 +72,15 @@ def _attempt(
     opener: urllib.request.OpenerDirector, request: urllib.request.Request, timeout_s: float
 ) -> tuple[str, bool]:
     """Why it could not be delivered (empty if it was), and whether trying again may help."""
-    try:
+
+    def ask() -> None:
         with opener.open(request, timeout=timeout_s):
-            return "", False
+            pass
+
+    try:
+        # The library's own limit is one for each time that it waits: who sends a byte now and then is never late.
+        within(timeout_s, ask)
+        return "", False
     except urllib.error.HTTPError as error:
         error.close()
         return f"it answered {error.code}", error.code in (408, 429) or error.code >= 500

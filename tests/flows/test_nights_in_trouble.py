@@ -10,6 +10,7 @@ import pytest
 
 from faceline.nightly.nights import night_names, read_night
 from flows.archive import archive
+from flows.outage import OutageError
 from tests.flows.conftest import Line
 from tests.flows.fakes import open_fake
 
@@ -165,3 +166,52 @@ def test_a_run_by_schedule_whose_archive_is_not_there_is_told(nights: Nights, to
     assert state.is_failed()
     assert [body["state"] for body in told] == ["failed"]
     assert "is no folder" in told[0]["text"]
+
+
+NOBODY = "http://127.0.0.1:9/api"
+
+
+def lose_connection(nights: Nights) -> None:
+    nights.line.calls.errors["detect"] = [ConnectionError("all connection attempts failed")] * 2
+
+
+def test_a_server_that_goes_away_ends_the_night_at_the_first_footage(
+    nights: Nights, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nights.put("a.mp4")
+    assert nights.run() == 0
+    nights.put(*(f"{name}.mp4" for name in "bcdef"))
+    lose_connection(nights)
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.outage.named_api_url", lambda: NOBODY)
+        with pytest.raises(OutageError, match=r"Prefect server does not answer; .* 5 footages are left") as caught:
+            nights.run("runner.retries=0")
+    assert caught.value.exit_code == 1
+    assert nights.states == {"a.mp4": "unchanged", "b.mp4": "failed"}, "the others were not tried, nor found gone"
+    assert (nights.journal.end["state"], nights.journal.whole) == ("failed", False)
+    assert "5 footages are left" in nights.journal.end["reason"]
+    assert [body["state"] for body in told] == ["done", "failed"]
+    nights.line.calls.errors.clear()
+    assert nights.run() == 0
+    assert set(nights.states.values()) == {"unchanged", "done"}
+
+
+def test_a_night_goes_on_where_all_it_needs_answers(nights: Nights) -> None:
+    nights.put("a.mp4", "b.mp4", "c.mp4")
+    nights.line.calls.errors["detect"] = [ConnectionError("a moment ago")]
+    assert nights.run("runner.retries=0") == 3
+    assert nights.states == {"a.mp4": "failed", "b.mp4": "done", "c.mp4": "done"}
+    assert nights.journal.whole
+
+
+def test_a_run_by_schedule_says_what_went_away(nights: Nights, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.flow_many import archive as flow
+
+    nights.put("a.mp4", "b.mp4")
+    lose_connection(nights)
+    monkeypatch.setattr("flows.outage.named_api_url", lambda: NOBODY)
+    overrides = nights.line.arguments("runner.retries=0", footage=nights.home)[1:]
+    state: Any = flow(str(nights.home), overrides, return_state=True)
+    assert state.is_failed()
+    assert state.message.startswith(f"{NOBODY}: the Prefect server does not answer; the run ends here, 2 footages")
+    assert not nights.journal.whole

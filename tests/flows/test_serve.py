@@ -23,7 +23,7 @@ from flows import serve as module
 from flows.archive import archive, open_archive
 from flows.cli import main
 from flows.config import load_config
-from flows.serve import missed_reason, place_of, plan_of, served_once, serving_since
+from flows.serve import missed_reason, place_of, plan_of, served_once, serving_since, tell_not_begun
 from tests.conftest import ROOT
 from tests.flows.conftest import Line
 
@@ -115,6 +115,20 @@ def test_archives_with_other_results_have_other_names(served: Line) -> None:
     assert place_of(one) != place_of(other)
 
 
+def test_machines_with_the_same_paths_share_no_deployment(served: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one server, each would end the other's runs."""
+    work = open_archive(load_config(arguments(served), module.STAGES))
+
+    def place(host: str) -> str:
+        monkeypatch.setattr("socket.gethostname", lambda: host)
+        return plan_of(work).place
+
+    assert place("Cam-1.example") != place("cam-2")
+    assert place("Cam-1.example").startswith("archive-cam-1-example-")
+    assert place("cam-2") == place("cam-2")
+    assert place("ein.host") != place("ein-host"), "what is not shown of a name counts as well"
+
+
 # ------------------------------------------------------------------------------------------------ catching up
 
 
@@ -132,6 +146,7 @@ def test_missed_nights_are_one_run(served: Line) -> None:
 
     journals = served.folder / "results" / "_archive" / "nights"
     assert reason() == "", "never ran, and never was to run"
+    a_night(journals, NOW + timedelta(days=400))
     a_night(journals, datetime(2026, 11, 20, 2, 0, 3, tzinfo=UTC))
     assert reason() == "catching up: 3 scheduled runs missed since the whole run of Fri 20 Nov 2026, 02:00 UTC"
     assert reason("schedule.catch_up=false") == ""
@@ -143,12 +158,51 @@ def test_missed_nights_are_one_run(served: Line) -> None:
     assert reason() == ""
 
 
+def test_a_night_that_failed_is_tried_again_while_the_archive_is_served(served: Line) -> None:
+    work = open_archive(load_config(arguments(served), module.STAGES))
+    a_night(work.journals, datetime(2026, 11, 22, 2, 0, 3, tzinfo=UTC))
+    a_night(work.journals, datetime(2026, 11, 23, 2, 0, 3, tzinfo=UTC), ended=False)
+
+    def reason(now: datetime, tried_at: datetime | None = None) -> str:
+        return missed_reason(work, plan_of(work), now, meanwhile=True, tried_at=tried_at)
+
+    assert reason(datetime(2026, 11, 23, 2, 30, tzinfo=UTC)) == "", "not at once"
+    assert "did not come to its end" in reason(NOW)
+    assert reason(NOW, NOW - timedelta(hours=1)) == "", "once a day"
+
+
+def test_a_night_that_is_not_begun_is_told(
+    served: Line, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bodies: list[Any] = []
+
+    def send(address: str, body: Any, **named: Any) -> str:
+        bodies.append(body)
+        return ""
+
+    monkeypatch.setattr("faceline.nightly.notification.send", send)
+    monkeypatch.setenv("FACELINE_WEBHOOK", "http://127.0.0.1:9/hook")
+    work = open_archive(load_config(arguments(served), module.STAGES))
+    with work.alone():
+        tell_not_begun(work, "the run was not begun, since another is still under way")
+    assert [(body["state"], body["title"]) for body in bodies] == [("not begun", "Not begun")]
+    said = f"another is still under way (process {os.getpid()} on "
+    assert said in bodies[0]["text"]
+    assert said in caplog.text
+
+
+def test_a_footage_that_never_ends_holds_no_night_for_ever(served: Line) -> None:
+    assert load_config(arguments(served), module.STAGES).archive.time_limit_s == 24 * 3600
+    assert load_config(arguments(served, "archive.time_limit_s=null"), module.STAGES).archive.time_limit_s is None
+
+
 def test_since_when_an_archive_is_served_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "serving.json"
     assert serving_since(file, NOW) == NOW
     assert serving_since(file, NOW + timedelta(days=3)) == NOW
     file.write_text("no JSON")
     assert serving_since(file, NOW + timedelta(days=4)) == NOW + timedelta(days=4)
+    assert serving_since(file, NOW) == NOW, "noted while the clock was ahead"
 
 
 # --------------------------------------------------------------------------------------------- runs of Prefect's

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from faceline.nightly.missed import catching_up
+from faceline.nightly.missed import catching_up, may_try_again
 from faceline.nightly.nights import Night
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
@@ -92,3 +92,27 @@ def test_what_was_missed(before: Night | None, cut_off: list[Night], since: date
 def test_a_journal_without_a_time_is_no_ground_to_run() -> None:
     times: Callable[[datetime, datetime], Sequence[datetime]] = pytest.fail  # type: ignore[assignment]
     assert catching_up(Night("x", {}, end={"state": "done"}), [], None, times, NOW) == ""
+
+
+def ended(day: int, hour: int, reason: str = "schedule", state: str = "failed") -> Night:
+    night = run(day, hour, reason=reason)
+    return Night(night.name, night.begin, end={"state": state, "ended": night.begin["began"]})
+
+
+@pytest.mark.parametrize(
+    ("cut_off", "tried_at", "again"),
+    [
+        pytest.param([], None, True, id="nothing was tried"),
+        pytest.param([run(23, 2, ended=False)], None, True, id="the night was killed hours ago"),
+        pytest.param([ended(23, 7)], None, False, id="what ended it less than an hour ago may still be so"),
+        pytest.param([ended(23, 2), ended(23, 4, "catching up: x")], None, False, id="tried again this morning"),
+        pytest.param([ended(22, 2), ended(22, 4, "catching up: x"), ended(23, 2)], None, True, id="tried yesterday"),
+        pytest.param([ended(23, 2)], NOW - timedelta(hours=23), False, id="tried less than a day ago, without a trace"),
+        pytest.param([ended(23, 2)], NOW - timedelta(hours=24), True, id="tried a day ago"),
+        pytest.param([ended(23, 2)], NOW + timedelta(days=300), True, id="tried while the clock was ahead"),
+        pytest.param([ended(23, 2, state="interrupted")], None, False, id="somebody ended it"),
+        pytest.param([ended(23, 2), ended(23, 5, "by hand", "interrupted")], None, True, id="a run by hand was ended"),
+    ],
+)
+def test_when_a_run_catches_up_by_itself(cut_off: Sequence[Night], tried_at: datetime | None, again: bool) -> None:
+    assert may_try_again(cut_off, tried_at, NOW) == again

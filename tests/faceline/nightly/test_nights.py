@@ -27,6 +27,9 @@ ENTRIES = [Entry("a.mp4", "done", "0" * 64, events=2), Entry(os.fsdecode(b"\xff\
 DELTA = Delta("a.mp4", ("parameter", "code"), ("sample: params.fps 5 → 10",), (new(), changed(20.0)))
 
 
+LATER = NOW + timedelta(days=2)
+
+
 def journal(folder: Path, at: datetime = NOW, state: str | None = "done") -> str:
     """A journal with all kinds of lines; without an end where ``state`` is None."""
     written = Journal(folder, at)
@@ -132,19 +135,36 @@ def test_several_threads_may_write(tmp_path: Path) -> None:
 
 
 def test_the_last_whole_run_and_those_after_it(tmp_path: Path) -> None:
-    assert nights_since_the_last_whole_one(tmp_path) == (None, [])
+    assert nights_since_the_last_whole_one(tmp_path, LATER) == (None, [])
     states = ["done", "done", None, "interrupted", "failed"]
     names = [journal(tmp_path, NOW + timedelta(hours=n), state) for n, state in enumerate(states)]
-    last, cut_off = nights_since_the_last_whole_one(tmp_path)
+    last, cut_off = nights_since_the_last_whole_one(tmp_path, LATER)
     assert last is not None and last.name == names[1]
     assert [night.name for night in cut_off] == names[2:]
+
+
+def test_a_journal_of_the_future_is_no_evidence(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The clock was a year ahead for one night; whoever believed its journal would catch up on nothing for a year."""
+    whole = journal(tmp_path)
+    journal(tmp_path, NOW + timedelta(days=365))
+    cut = journal(tmp_path, NOW + timedelta(hours=1), None)
+    for _ in range(2):
+        last, cut_off = nights_since_the_last_whole_one(tmp_path, NOW + timedelta(hours=2))
+        assert last is not None and last.name == whole
+        assert [night.name for night in cut_off] == [cut]
+    assert caplog.text.count("is of a time to come") == 1, "told once"
+    later = nights_since_the_last_whole_one(tmp_path, NOW + timedelta(days=365))[0]
+    assert later is not None and later.name != whole, "its time has come"
+    soon = journal(tmp_path, NOW + timedelta(hours=2, minutes=5))
+    last, _ = nights_since_the_last_whole_one(tmp_path, NOW + timedelta(hours=2))
+    assert last is not None and last.name == soon, "another machine's clock goes before this one's"
 
 
 def test_journals_that_say_nothing_or_cannot_be_read_are_passed_over(tmp_path: Path) -> None:
     whole = journal(tmp_path)
     Journal(tmp_path, NOW + timedelta(hours=1))
     (tmp_path / "20261124T020000Z.jsonl").mkdir()
-    last, cut_off = nights_since_the_last_whole_one(tmp_path)
+    last, cut_off = nights_since_the_last_whole_one(tmp_path, LATER)
     assert last is not None and last.name == whole
     assert cut_off == []
 

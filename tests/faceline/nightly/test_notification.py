@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -79,6 +81,31 @@ def test_nobody_there_is_no_error() -> None:
     assert "did not answer" in send("http://127.0.0.1:9/", {}, sleep=pauses.append, timeout_s=2)
     assert len(pauses) == 2
     assert "JSON" in send("http://127.0.0.1:9/", {"a": float("nan")})
+
+
+def test_who_answers_drop_by_drop_is_waited_for_as_long_as_who_is_silent() -> None:
+    over = threading.Event()
+
+    def drip() -> None:
+        client, _ = server.accept()
+        with client:
+            # Each byte is in time for a limit on each.
+            while not over.wait(0.02):
+                try:
+                    client.sendall(b"H")
+                except OSError:
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=drip)
+        thread.start()
+        began_s = time.monotonic()
+        why = send(f"http://127.0.0.1:{server.getsockname()[1]}/", {}, timeout_s=0.2, pauses_s=())
+        took_s = time.monotonic() - began_s
+        over.set()
+        thread.join()
+    assert why == "it did not answer (it took more than 0.2 s)"
+    assert took_s < 5
 
 
 @pytest.mark.parametrize(
