@@ -29,7 +29,7 @@ def known(tmp_path: Path) -> Known:
 @pytest.mark.timeout(1500)
 def test_a_killed_run_and_a_flipped_bit_cost_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told: list[str] = []
-    # That two undisturbed runs leave the same is shown elsewhere (tests/flows/test_runners.py).
+    # That two undisturbed runs leave the same is shown elsewhere (tests/flows/test_line.py).
     tallies = run(
         tmp_path, ("run", "flipped"), times=1, seed=1, say=told.append, options=(*OPTIONS, *CHEAP), check_twice=False
     )
