@@ -44,7 +44,7 @@ def digests(results: Path) -> dict[str, str]:
 
 def contents(store: Path) -> dict[str, object]:
     """Stage and key of every artifact → digests of its payloads."""
-    found = {}
+    found: dict[str, object] = {}
     for manifest in store.glob("[a-z]*/*/manifest.json"):
         payloads = json.loads(manifest.read_text())["payloads"]
         digests = {name: (payload["sha256"], payload["size"]) for name, payload in payloads.items()}
