@@ -11,6 +11,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +24,7 @@ from prefect.artifacts import (
 )
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from faceline.timeline import timecode
 from flows.job import Job
@@ -34,7 +36,22 @@ log = logging.getLogger(__name__)
 UPDATE_S = 2.0
 """Least time between two updates of the progress artifact."""
 
+RETRIES, RETRIES_OF_PROGRESS = 3, 1
+"""How often what is published is sent again, after 2, 4, 8 … s. Prefect's own five times are a minute and more, in
+which no stage begins; what matters of a run lies in the results folder, and progress is told again."""
+
+AWAY_S = 60.0
+"""How long nothing is published after the server could not be reached."""
+
 MOST_ROWS = 100
+
+
+@dataclass
+class _Server:
+    away_until_s: float = 0.0
+
+
+_server = _Server()
 
 
 class Publisher:
@@ -56,12 +73,18 @@ class Publisher:
         if self._progress is None:
             self._progress = unless_it_fails(
                 create_progress_artifact,
+                retries=RETRIES_OF_PROGRESS,
                 progress=percent,
                 key=f"progress-{self._place}",
                 description=f"Stages of {one_line(self._job.footage.name)}",
             )
         else:
-            unless_it_fails(update_progress_artifact, artifact_id=self._progress, progress=percent)
+            unless_it_fails(
+                update_progress_artifact,
+                retries=RETRIES_OF_PROGRESS,
+                artifact_id=self._progress,
+                progress=percent,
+            )
 
     def finished(self, finished: Finished) -> None:
         """Publish the top events as a table, the leaderboard of the trials, and the run's summary."""
@@ -177,9 +200,16 @@ def _rounded(value: float | None, digits: int) -> float | None:
     return round(float(value), digits) if value is not None and abs(float(value)) < 1e300 else None
 
 
-def unless_it_fails(publish: Callable[..., Any], **arguments: Any) -> Any:
+def unless_it_fails(publish: Callable[..., Any], *, retries: int = RETRIES, **arguments: Any) -> Any:
+    """What ``publish`` returns, or None where it fails. A server that is out of reach is left alone for a while."""
+    if time.monotonic() < _server.away_until_s:
+        return None
     try:
-        return publish(**arguments)
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: retries}):
+            return publish(**arguments)
     except Exception as error:
         log.info("not published: %s", error)
+        # What answers with an error is there. The client of HTTP is Prefect's own affair.
+        if isinstance(error, OSError) or type(error).__module__.partition(".")[0] == "httpx":
+            _server.away_until_s = time.monotonic() + AWAY_S
         return None

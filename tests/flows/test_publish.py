@@ -8,10 +8,12 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -108,11 +110,35 @@ def test_the_summary_cannot_be_broken_by_a_name(publish: Any, tmp_path: Path) ->
     assert "a lead for a human" in text
 
 
-def test_a_server_that_is_gone_fails_nothing(publish: Any) -> None:
+def test_a_server_that_is_gone_fails_nothing(publish: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "_server", publish._Server())
+
     def gone(**_: object) -> None:
         raise ConnectionError("refused")
 
     assert publish.unless_it_fails(gone, key="x") is None
+
+
+def test_a_server_that_is_gone_is_not_asked_at_every_stage(publish: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time would hold up the run by all that Prefect's client waits between its tries."""
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES
+
+    monkeypatch.setattr(publish, "_server", publish._Server())
+    asked: list[int] = []
+
+    def ask(error: Exception | None) -> str:
+        asked.append(PREFECT_CLIENT_MAX_RETRIES.value())
+        if error is not None:
+            raise error
+        return "published"
+
+    assert publish.unless_it_fails(ask, error=ValueError("refused by the server")) is None
+    assert publish.unless_it_fails(ask, error=None) == "published"
+    assert publish.unless_it_fails(ask, retries=1, error=httpx.ConnectError("nobody there")) is None
+    assert publish.unless_it_fails(ask, error=None) is None
+    assert asked == [3, 3, 1], "tries are few, and none follows one that met nobody"
+    monkeypatch.setattr(publish._server, "away_until_s", time.monotonic())
+    assert publish.unless_it_fails(ask, error=None) == "published"
 
 
 # ------------------------------------------------------------------------------------------ logs
