@@ -190,7 +190,7 @@ def archive(arguments: Sequence[str]) -> int:
                         from flows.flow_many import run_archive_in_prefect
 
                     run_archive_in_prefect(work, night, first, turns, crowd, temporary_server=server.temporary)
-    tell(work, night)
+    tell(night)
     return exit_code(night.entries)
 
 
@@ -322,7 +322,7 @@ def counted(entries: Sequence[Entry]) -> str:
     return ", ".join(f"{counts[state]} {state}" for state in order if counts[state]) or "no footage"
 
 
-def tell(work: Archive, night: Night) -> None:
+def tell(night: Night) -> None:
     """Print what the run came to."""
     entries = night.entries
     rows = [
@@ -340,7 +340,7 @@ def tell(work: Archive, night: Night) -> None:
         console.table(("file", "state", "persons", "events", "reason"), rows, right=("persons", "events"))
     for line in [] if night.summary is None else lines(night.summary):
         console.say(line)
-    console.say(f"results: {shown(work.output)}, page: {shown(night.page or work.output)}")
+    console.say(f"results: {shown(night.output)}, page: {shown(night.page or night.output)}")
 
 
 def shown(path: Path | str) -> str:

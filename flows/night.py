@@ -135,6 +135,12 @@ class Night:
             return [self._entries[name] for name in sorted(self._entries)]
 
     @property
+    def output(self) -> Path:
+        """Where results go."""
+        output: Path = self._archive.output
+        return output
+
+    @property
     def seconds(self) -> float:
         """Wall time so far."""
         return time.perf_counter() - self._began_s
