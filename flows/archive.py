@@ -130,11 +130,29 @@ class Archive:
         Raises:
             BusyError: another run works on the same folder, or puts its results into the same place.
         """
+        who = self.output / STATE_FOLDER / _RUNNING
+        with self._held():
+            facts = {"pid": os.getpid(), "host": socket.gethostname(), "began": now()}
+            replace_text(who, json.dumps(facts) + "\n")
+            try:
+                yield
+            finally:
+                who.unlink(missing_ok=True)
+
+    def is_busy(self) -> bool:
+        """Whether a run works on the archive; one that begins at this very moment may meet the look itself."""
+        try:
+            with self._held():
+                return False
+        except BusyError:
+            return True
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
         import filelock
 
         folder_digest = hashlib.sha256(os.fsencode(os.path.realpath(self.folder))).hexdigest()[:16]
         places = (state_folder().parent / "archives" / f"{folder_digest}.lock", self.output / STATE_FOLDER / "lock")
-        who = self.output / STATE_FOLDER / _RUNNING
         with contextlib.ExitStack() as held:
             for place in places:
                 make_private_dirs(place.parent)
@@ -147,12 +165,7 @@ class Archive:
                         where=shown(self.folder),
                         cure="wait for its end; what it finishes is not done again",
                     ) from None
-            facts = {"pid": os.getpid(), "host": socket.gethostname(), "began": now()}
-            replace_text(who, json.dumps(facts) + "\n")
-            try:
-                yield
-            finally:
-                who.unlink(missing_ok=True)
+            yield
 
 
 def running_words(output: Path) -> str:

@@ -171,6 +171,15 @@ def test_a_night_that_failed_is_tried_again_while_the_archive_is_served(served: 
     assert reason(NOW, NOW - timedelta(hours=1)) == "", "once a day"
 
 
+def test_nothing_is_caught_up_on_while_a_run_by_hand_works(served: Line) -> None:
+    work = open_archive(load_config(arguments(served), module.STAGES))
+    a_night(work.journals, datetime(2026, 11, 20, 2, 0, 3, tzinfo=UTC))
+    for meanwhile in (False, True):
+        with open_archive(load_config(arguments(served), module.STAGES)).alone():
+            assert missed_reason(work, plan_of(work), NOW, meanwhile=meanwhile) == ""
+        assert "3 scheduled runs missed" in missed_reason(work, plan_of(work), NOW, meanwhile=meanwhile)
+
+
 def test_a_night_that_is_not_begun_is_told(
     served: Line, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
