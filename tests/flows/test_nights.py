@@ -469,3 +469,21 @@ def test_an_archive_opens_footage_in_a_process_of_its_own_unless_there_are_threa
     opener = opener_for(config)
     assert isinstance(opener, GuardedOpener)
     opener.close()
+
+
+def test_an_interrupted_night_names_the_file_that_was_under_way(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nights.put("a.mp4", "footage a")
+    nights.put("b.mp4", "footage b")
+
+    def stop(*arguments: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.flow_many.run_in_prefect", stop)
+        with pytest.raises(BaseException, match=""):
+            nights.run()
+    entry = nights.journal.entries["a.mp4"]
+    assert (entry.state, entry.reason) == ("left", "under way when the run ended; the next one goes on with it")
+    assert nights.journal.end["remaining"] == 1, "b was not reached"
