@@ -130,11 +130,29 @@ class Archive:
         Raises:
             BusyError: another run works on the same folder, or puts its results into the same place.
         """
+        who = self.output / STATE_FOLDER / _RUNNING
+        with self._held():
+            facts = {"pid": os.getpid(), "host": socket.gethostname(), "began": now()}
+            replace_text(who, json.dumps(facts) + "\n")
+            try:
+                yield
+            finally:
+                who.unlink(missing_ok=True)
+
+    def is_busy(self) -> bool:
+        """Whether a run works on the archive; one that begins at this very moment may meet the look itself."""
+        try:
+            with self._held():
+                return False
+        except BusyError:
+            return True
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
         import filelock
 
         folder_digest = hashlib.sha256(os.fsencode(os.path.realpath(self.folder))).hexdigest()[:16]
         places = (state_folder().parent / "archives" / f"{folder_digest}.lock", self.output / STATE_FOLDER / "lock")
-        who = self.output / STATE_FOLDER / _RUNNING
         with contextlib.ExitStack() as held:
             for place in places:
                 make_private_dirs(place.parent)
@@ -147,12 +165,7 @@ class Archive:
                         where=shown(self.folder),
                         cure="wait for its end; what it finishes is not done again",
                     ) from None
-            facts = {"pid": os.getpid(), "host": socket.gethostname(), "began": now()}
-            replace_text(who, json.dumps(facts) + "\n")
-            try:
-                yield
-            finally:
-                who.unlink(missing_ok=True)
+            yield
 
 
 def running_words(output: Path) -> str:
@@ -190,7 +203,7 @@ def archive(arguments: Sequence[str]) -> int:
                         from flows.flow_many import run_archive_in_prefect
 
                     run_archive_in_prefect(work, night, first, turns, crowd, temporary_server=server.temporary)
-    tell(work, night)
+    tell(night)
     return exit_code(night.entries)
 
 
@@ -322,7 +335,7 @@ def counted(entries: Sequence[Entry]) -> str:
     return ", ".join(f"{counts[state]} {state}" for state in order if counts[state]) or "no footage"
 
 
-def tell(work: Archive, night: Night) -> None:
+def tell(night: Night) -> None:
     """Print what the run came to."""
     entries = night.entries
     rows = [
@@ -340,7 +353,7 @@ def tell(work: Archive, night: Night) -> None:
         console.table(("file", "state", "persons", "events", "reason"), rows, right=("persons", "events"))
     for line in [] if night.summary is None else lines(night.summary):
         console.say(line)
-    console.say(f"results: {shown(work.output)}, page: {shown(night.page or work.output)}")
+    console.say(f"results: {shown(night.output)}, page: {shown(night.page or night.output)}")
 
 
 def shown(path: Path | str) -> str:

@@ -1,7 +1,7 @@
 """The verb ``plan`` over a folder: what ``archive`` would do with each file, why, and how long it may take.
 
-Footage that was analysed before is planned from what is remembered of it, without being opened; of new footage only the
-header is read. Runs nothing and changes nothing.
+Footage that was analysed before, here or elsewhere with the same store, is planned from what is remembered of it,
+without being opened; of new footage only the header is read. Runs nothing and changes nothing.
 """
 
 from __future__ import annotations
@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from faceline import familiar
 from faceline.errors import FootageError
 from faceline.fingerprint import code_at_rest
+from faceline.folders import Folder
 from faceline.headers import stated_span
+from faceline.remembered import Remembered, remembered
 from faceline.sampling import SampleParams
 from faceline.stages import STAGES
 from faceline.store import Store
@@ -38,15 +41,32 @@ MOST_FILES = 200
 """Files listed with what they have to do; the rest is counted."""
 
 
+_PICTURE = ("native_fps", "width_px", "height_px", "codec")
+"""What a report states of footage besides its name and times."""
+
+
 @dataclass(frozen=True)
 class KnownFootage:
-    """What planning needs of footage, without opening it."""
+    """What planning needs of footage, without opening it.
+
+    Attributes:
+        path, name, sha256, start_s, end_s: as the footage itself has them.
+        new: whether nothing is known of it but what its header states: too little to compare a key with.
+        facts: further attributes of the footage (``codec`` …), as far as they are known.
+    """
 
     path: Path
     name: str
     sha256: str
     start_s: Fraction
     end_s: Fraction
+    new: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _PICTURE and name in self.facts:
+            return self.facts[name]
+        raise AttributeError(name)
 
     @property
     def duration_s(self) -> float:
@@ -85,7 +105,7 @@ def plan_archive(config: Config) -> int:
     console.say(describe_models(models, config))
     store = Store(config.store.root)
     survey = work.surveyor.glance({*familiar.met(store.folder), *familiar.met(work.state)})
-    planner = _Planner(work, models, stage_timings(store, [stage.name for stage in STAGES]))
+    planner = _Planner(work, models, store, stage_timings(store, [stage.name for stage in STAGES]))
     outlooks = planner.outlooks(survey.of("work"))
     if outlooks:
         columns = ("file", "cached", "run", "depends", "time", "reason")
@@ -105,11 +125,13 @@ class _Planner:
     Args:
         work: the archive.
         models: resolved weights, by role.
+        store: where artifacts are kept.
         timings: what stages took before.
     """
 
-    def __init__(self, work: Archive, models: Mapping[str, ResolvedModel], timings: Timings) -> None:
+    def __init__(self, work: Archive, models: Mapping[str, ResolvedModel], store: Store, timings: Timings) -> None:
         self._work, self._models, self._timings = work, models, timings
+        self._store = store.folder
         self._laid_out: dict[int, Sequence[Node]] = {}
 
     def outlooks(self, contents: Sequence[Content]) -> list[Outlook]:
@@ -117,7 +139,7 @@ class _Planner:
         paths = [self._work.folder / content.files[0] for content in contents]
         # Headers first and together: opening a file waits for the disk, and keeps no other from being opened.
         with ThreadPoolExecutor(max_workers=2 * cores()) as pool:
-            footages = list(pool.map(known_footage, paths, contents))
+            footages = list(pool.map(partial(known_footage, self._store), paths, contents))
         with code_at_rest():
             return [
                 self._unreadable(content) if footage is None else self._outlook(content, footage)
@@ -129,13 +151,16 @@ class _Planner:
         return Outlook(content, Counter(), f"{content.why}; it cannot be opened, and will be quarantined", 0.0)
 
     def _outlook(self, content: Content, footage: KnownFootage) -> Outlook:
-        if not content.sha256:
+        if footage.new:
             return self._outlook_of_new(content, footage)
         config = self._work.config.for_footage(str(footage.path), None)
         planned = list(plan(build_pipeline(footage, config, self._models, STAGES)))
         states = Counter(str(item.explanation.state) for item in planned)
         due = [item for item in planned if item.explanation.state != "cached"]
-        reason = content.why if not due else f"{due[0].node.name}: {due[0].explanation.reason}"
+        if due:
+            reason = f"{due[0].node.name}: {due[0].explanation.reason}"
+        else:
+            reason = content.why if content.record is not None else "all is stored; only the results are made"
         runs = [(item.node.stage.name, _length_s(item.node.segment)) for item in due]
         return Outlook(content, states, reason, self._timings.estimate(runs))
 
@@ -158,21 +183,34 @@ def _length_s(segment: Segment | None) -> float | None:
     return None if segment is None else float(segment.end_s - segment.start_s)
 
 
-def known_footage(path: Path, content: Content) -> KnownFootage | None:
-    """The footage by what is remembered of it, else by its header; None where that cannot be read."""
-    facts = content.record.footage if content.record is not None else {}
+def known_footage(store: Folder, path: Path, content: Content) -> KnownFootage | None:
+    """The footage by what archive and store remember of it, else by its header; None where that cannot be read.
+
+    Args:
+        store: the store's folder.
+        path: of the footage.
+        content: what the archive knows of it.
+    """
+    met = remembered(store, content.sha256) if content.sha256 else None
+    recorded = content.record.footage if content.record is not None else {}
+    span = met.span if met is not None else None
     try:
-        if facts:
-            start_s, end_s = Fraction(facts["start_s"]), Fraction(facts["end_s"])
-        else:
+        if recorded:
+            span = Fraction(recorded["start_s"]), Fraction(recorded["end_s"])
+        new = span is None and met is None
+        if new:
             span = stated_span(path)
-            if span is None:
-                footage = open_footage(path)
-                span = footage.start_s, footage.end_s
-            start_s, end_s = span
+        if span is None:
+            # Met, but not as a whole: a header is too rough to tell what of it is stored. There are few of these.
+            footage = open_footage(path)
+            span = footage.start_s, footage.end_s
+            picture = {name: getattr(footage, name) for name in _PICTURE if hasattr(footage, name)}
+            met = Remembered(span, picture)
     except FootageError:
         return None
-    return KnownFootage(path, results_name(path), content.sha256, start_s, end_s)
+    return KnownFootage(
+        path, results_name(path), content.sha256, *span, new=new, facts={} if met is None else met.facts
+    )
 
 
 def _row(outlook: Outlook) -> tuple[object, ...]:

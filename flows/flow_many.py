@@ -24,6 +24,7 @@ from faceline.nightly.missed import BY_HAND, SCHEDULED
 from faceline.nightly.telling import markdown
 from faceline.runs import running
 from faceline.stages import STAGES
+from flows import console
 from flows.analyze import log_folder
 from flows.archive import (
     Archive,
@@ -35,6 +36,7 @@ from flows.archive import (
     exit_code,
     failure_told,
     open_archive,
+    tell,
 )
 from flows.config import load_config, load_sweep
 from flows.console import Lines, Reporter
@@ -108,6 +110,7 @@ def archive(footage: str, overrides: list[str] | None = None, reason: str = "") 
         many.ends.append(None)
         return _ended(work, night)
     belong_to_serve()
+    begun: Night | None = None
     try:
         config = load_config([f"footage={footage}", *(overrides or [])], STAGES)
         with failure_told(config):
@@ -116,7 +119,7 @@ def archive(footage: str, overrides: list[str] | None = None, reason: str = "") 
         store, name = config.store.root, work.folder.name
         with session(log_file) as reporter, failure_told(config), work.alone(), running(store, "archive", name):
             announce_device(device_of(config), config)
-            night = begin_night(work, reporter, reason or _reason())
+            begun = night = begin_night(work, reporter, reason or _reason())
             with ended(work, night, next_run()):
                 turns = night.turns()
                 crowd = crowd_of(work, night)
@@ -126,17 +129,33 @@ def archive(footage: str, overrides: list[str] | None = None, reason: str = "") 
                         _run_turns(night, chain([first], turns), crowd, temporary_server=False)
     except BusyError as error:
         # No failure: what the other run finishes need not be done again.
+        _say_end(None, f"not begun: {error}")
         return Cancelled(name="Skipped", message=str(error))
     except FacelineError as error:
+        _say_end(begun, str(error))
         return Failed(message=str(error), data=error)
     except (TerminationSignal, KeyboardInterrupt, SystemExit):
         # The last of them is what a sub-flow in this thread makes of the first.
         log.warning("the run over %s was told to stop", printable(footage))
+        _say_end(begun)
         return interrupted()
     except Exception as error:
         log.exception("the run failed")
-        return Failed(message=f"unexpected {type(error).__name__}: {error}", data=error)
+        what = f"unexpected {type(error).__name__}: {error}"
+        _say_end(begun, what)
+        return Failed(message=what, data=error)
+    _say_end(night)
     return _ended(work, night)
+
+
+def _say_end(night: Night | None, failure: str = "") -> None:
+    """Print what a run that Prefect began came to, as `faceline archive` does: it is `serve`'s console."""
+    # Nobody may read it any more, which is no reason to lose the run's state.
+    with contextlib.suppress(OSError, ValueError):
+        if night is not None and night.summary is not None:
+            tell(night)
+        if failure:
+            console.error(failure)
 
 
 def _run_turns(night: Night, turns: Iterator[Turn], crowd: int, temporary_server: bool) -> None:

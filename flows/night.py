@@ -105,6 +105,7 @@ class Night:
         self._began_s = time.perf_counter()
         self._lock = threading.Lock()
         self._entries: dict[str, Entry] = {}
+        self._under_way: dict[str, tuple[Content, float]] = {}
         self._recipes: dict[str, Recipe | None] = {}
         self._here: dict[str, str] = {}
         self._twins: list[Content] = []
@@ -133,6 +134,12 @@ class Night:
         """What came of each file so far, in order of path."""
         with self._lock:
             return [self._entries[name] for name in sorted(self._entries)]
+
+    @property
+    def output(self) -> Path:
+        """Where results go."""
+        output: Path = self._archive.output
+        return output
 
     @property
     def seconds(self) -> float:
@@ -220,6 +227,8 @@ class Night:
 
         def run(turn: Turn) -> None:
             began_s = time.perf_counter()
+            with self._lock:
+                self._under_way[turn.content.files[0]] = turn.content, began_s
             job = turn.job or self._prepared(turn.content, began_s, crowd)
             if job is None or (turn.job is None and self._if_cached(turn.content, job, began_s)):
                 return
@@ -316,7 +325,7 @@ class Night:
             stages={name: round(seconds, 3) for name, seconds in stages.items()},
         )
         ran = sum(stage["state"] == "run" for stage in finished.run["stages"])
-        self._keep(content, record, ran)
+        self._keep(content, record, ran, len(finished.run["stages"]) - ran)
 
     def _note_error(self, content: Content, error: Exception, began_s: float, job: Job | None) -> None:
         name = content.files[0]
@@ -350,7 +359,7 @@ class Night:
         if state == "failed":
             self._end_if_out(error)
 
-    def _keep(self, content: Content, record: Record, stages_run: int) -> None:
+    def _keep(self, content: Content, record: Record, stages_run: int, stages_cached: int = 0) -> None:
         """Keep what came of a content, and say how its events changed. The journal first: what it says twice is one."""
         before = content.record
         # A failure that may pass leaves the results, and what is known of them, as they are.
@@ -362,9 +371,9 @@ class Night:
             self._journal.delta(delta)
         record = record.after(before)
         self._archive.records.put(record)
-        self._note(content, record, record.state, stages_run)
+        self._note(content, record, record.state, stages_run, stages_cached)
 
-    def _note(self, content: Content, record: Record, state: Any, stages_run: int = 0) -> None:
+    def _note(self, content: Content, record: Record, state: Any, stages_run: int = 0, stages_cached: int = 0) -> None:
         """Enter every file of a content."""
         first, *others = content.files
         moved = self._moved_from(content)
@@ -384,10 +393,13 @@ class Night:
             cure=record.cure,
             tries=record.tries if state in ("quarantined", "failed") else 0,
             since=record.since if state in ("quarantined", "failed") else "",
+            stages_cached=stages_cached,
         )
         self._enter(entry)
         for name in others:
-            self._enter(replace(entry, file=name, same_as=first, stages_run=0, seconds=0.0, moved_from=""))
+            self._enter(
+                replace(entry, file=name, same_as=first, stages_run=0, stages_cached=0, seconds=0.0, moved_from="")
+            )
 
     def _moved_from(self, content: Content) -> str:
         settled = self._archive.settled
@@ -459,12 +471,24 @@ class Night:
 
     def cut_short(self, error: BaseException) -> None:
         """Write the end of a journal whose run did not come to its own; what the last whole run found stays settled."""
+        self._note_what_was_under_way()
         failed = isinstance(error, Exception)
         reason = " ".join(str(error).split()) if failed else "interrupted"
         state = FAILED if failed else INTERRUPTED
         remaining = max(0, len(self._survey.contents) - len({entry.sha256 for entry in self.entries}))
         facts = {"state": state, "reason": reason, "remaining": remaining}
         self._journal.end({"ended": now(), "seconds": round(self.seconds, 2), **facts})
+
+    def _note_what_was_under_way(self) -> None:
+        entered = {entry.file for entry in self.entries}
+        for name, (content, began_s) in sorted(self._under_way.items()):
+            if name not in entered:
+                spent_s = round(time.perf_counter() - began_s, 3)
+                reason = "under way when the run ended; the next one goes on with it"
+                entry = Entry(name, "left", sha256=content.sha256, reason=reason, seconds=spent_s)
+                self._enter(entry)
+                for other in content.files[1:]:
+                    self._enter(replace(entry, file=other, same_as=name, seconds=0.0))
 
     def end(self, facts: dict[str, Any]) -> None:
         """Write the end of the journal; what is settled is what a whole run saw."""

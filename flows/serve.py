@@ -213,9 +213,12 @@ def missed_reason(
     if plan.cron is None or not work.config.schedule.catch_up:
         return ""
     before, cut_off = nights_since_the_last_whole_one(work.journals, now)
-    if meanwhile and not may_try_again(cut_off, tried_at, now):
+    if meanwhile and not may_try_again(cut_off, tried_at, now, before):
         return ""
-    return catching_up(before, cut_off, since, partial(times_between, plan.cron, plan.zone), now)
+    reason = catching_up(before, cut_off, since, partial(times_between, plan.cron, plan.zone), now)
+    # Last, since to look is to hold the archive for a moment: a run by hand does what was missed, and catching up
+    # would be skipped.
+    return reason if reason and not work.is_busy() else ""
 
 
 def tell_not_begun(work: Archive, what: str) -> None:

@@ -187,7 +187,7 @@ Removes a pin; its artifacts go with the next `faceline gc apply=true` if nothin
         "which weights are here; `models fetch NAME` downloads some",
         """\
 faceline models                 which weights are known, and which of them are here
-faceline models fetch NAME      download weights into the model folder (the only command that uses the network)
+faceline models fetch NAME      download weights into the model folder (the only command that fetches any)
 
 Both take models.folder=DIR.""",
     ),
@@ -200,6 +200,32 @@ Prints the configuration that the same arguments would give to analyze, after al
 their defaults are marked.""",
     ),
 }
+
+
+ARCHIVE_OPTIONS = """\
+options of an archive (conf/config.yaml explains each, and the others)
+  archive.extensions=[mp4,mkv]  what counts as footage; archive.sniff=false: by the name alone
+  archive.include=[…], archive.exclude=[…]  patterns of paths to take, or to pass over
+  archive.quiet_s=10            a file written to within this time is left for later
+  archive.time_limit_s=86400    most seconds for one footage
+  archive.retry=true            try quarantined files again; archive.rehash=true: read all files anew
+  archive.keep_nights=60        nights whose journals and pages are kept
+  archive.webhook=URL           told of each run"""
+
+SCHEDULE_OPTIONS = """\
+options of the schedule (conf/schedule/ explains each)
+  schedule=nightly|weekly|by_hand   when; schedule.cron="0 2 * * *", schedule.timezone=Europe/Berlin
+  schedule.catch_up=true        begin a run for nights that were missed
+  schedule.concurrency=1        runs at the same time
+  schedule.port=4200            of the Prefect server; schedule.reports_port=4201: offer the results for reading"""
+
+
+def _of_folder(options: str) -> str:
+    """The main options, as they are for a folder of footage."""
+    lines = [line for line in options.splitlines() if not line.lstrip().startswith("until=")]
+    text = "\n".join(lines)
+    text = text.replace("footage=FILE                 the video;", "footage=DIR                  the folder;")
+    return text.replace("[results/<footage name>]", "[results]")
 
 
 def overview() -> str:
@@ -226,7 +252,11 @@ def overview() -> str:
 def of_verb(name: str) -> str:
     """The text of ``faceline VERB --help``."""
     parts = [VERBS[name].text]
-    if name in ("analyze", "archive", "plan", "serve", "sweep", "config"):
+    if name in ("archive", "serve"):
+        parts += [_of_folder(OPTIONS), ARCHIVE_OPTIONS]
+    elif name in ("analyze", "plan", "sweep", "config"):
         parts.append(OPTIONS)
+    if name == "serve":
+        parts.append(SCHEDULE_OPTIONS)
     parts.append(CODES)
     return "\n\n".join(parts)

@@ -22,6 +22,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Scheduled
 
 from faceline.nightly.missed import CATCHING_UP
@@ -64,6 +65,7 @@ class Watcher:
         self._since = datetime.now(UTC)
         self._told: set[UUID] = set()
         self._tried_at: datetime | None = None
+        self._trying: tuple[UUID, datetime | None] | None = None
 
     async def watch(self) -> None:
         """Look every few minutes, for ever. A server that does not answer is asked again the next time."""
@@ -78,16 +80,33 @@ class Watcher:
 
     async def catch_up(self, *, meanwhile: bool = False) -> None:
         """Have one run begin if one has to catch up."""
+        await self._forget_a_try_that_was_skipped()
         now = datetime.now(UTC)
         reason = await asyncio.to_thread(self._missed, now, meanwhile=meanwhile, tried_at=self._tried_at)
         if not reason:
             return
         console.say(f"{reason}; it begins now")
         async with get_client() as client:
-            await client.create_flow_run_from_deployment(
+            run = await client.create_flow_run_from_deployment(
                 self._deployment, parameters={"reason": reason}, tags=[CATCHING_UP], state=Scheduled(message=reason)
             )
-        self._tried_at = now
+        self._trying, self._tried_at = (run.id, self._tried_at), now
+
+    async def _forget_a_try_that_was_skipped(self) -> None:
+        """One that met another run did nothing, and does not use up the day's try."""
+        if self._trying is None:
+            return
+        tried, before = self._trying
+        try:
+            async with get_client() as client:
+                run = await client.read_flow_run(tried)
+        except ObjectNotFound:
+            self._trying = None
+            return
+        if run.state is not None and run.state.is_final():
+            self._trying = None
+            if _did_not_begin(run):
+                self._tried_at = before
 
     async def look_for_missed(self) -> None:
         """Have one run begin if one has to catch up, unless one is under way or about to be."""
@@ -128,6 +147,11 @@ class Watcher:
 
 
 def _met_another(run: FlowRun) -> bool:
-    if not run.auto_scheduled or run.state is None:
+    return run.auto_scheduled and _did_not_begin(run)
+
+
+def _did_not_begin(run: FlowRun) -> bool:
+    """Whether it met another run that was under way."""
+    if run.state is None:
         return False
     return run.state.name == "Skipped" or run.state.message == DROPPED

@@ -58,6 +58,7 @@ class Entry:
         tries: how often in a row it ended like this, for ``quarantined`` and ``failed``.
         since: when the first of these was, as ISO 8601 in UTC.
         cure: what to do about it, as the error says; else empty.
+        stages_cached: stage runs of this run that were taken from the store.
     """
 
     file: str
@@ -75,6 +76,7 @@ class Entry:
     tries: int = 0
     since: str = ""
     cure: str = ""
+    stages_cached: int = 0
 
 
 @dataclass(frozen=True)

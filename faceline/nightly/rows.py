@@ -125,7 +125,8 @@ class Work:
         footage_s: length of the footage that was analysed, each content once, where it is known.
         unknown: analysed files whose length is not known.
         busy_s: wall time of these files; more than the night's where several were worked on at once.
-        speed: seconds of footage per second of wall time; None where either is not known or nothing.
+        speed: seconds of footage that was computed as a whole per second of wall time; None where either is not known
+            or nothing, and where some footage was computed in part, the rest having been stored before.
         stages: seconds spent in each stage, the longest first.
         slowest: the files that took longest, as (file, seconds, length of the footage or None).
     """

@@ -296,6 +296,9 @@ def _recovered(entries: Iterable[Entry], before: Night | None) -> tuple[str, ...
 def _work(own: Sequence[Entry], seconds: float | None, records: Known | None, begin: Mapping[str, Any]) -> Work:
     done = [entry for entry in own if entry.state == "done"]
     footage_s = sum(entry.duration_s or 0.0 for entry in done)
+    # What an earlier run computed of a footage took none of this night's time.
+    fresh_s = sum(entry.duration_s or 0.0 for entry in done if not entry.stages_cached)
+    partly = any(entry.stages_cached and entry.stages_run for entry in done)
     stages: Counter[str] = Counter()
     began = instant(begin.get("began"))
     for sha256 in dict.fromkeys(entry.sha256 for entry in done if entry.sha256):
@@ -307,7 +310,7 @@ def _work(own: Sequence[Entry], seconds: float | None, records: Known | None, be
         footage_s=round(footage_s, 3),
         unknown=sum(entry.duration_s is None for entry in done),
         busy_s=round(sum(entry.seconds for entry in done), 2),
-        speed=round(footage_s / seconds, 3) if seconds and footage_s else None,
+        speed=round(fresh_s / seconds, 3) if seconds and fresh_s and not partly else None,
         stages={stage: round(spent_s, 2) for stage, spent_s in stages.most_common()},
         slowest=tuple((valid_text(e.file), round(e.seconds, 2), e.duration_s) for e in slowest),
     )

@@ -41,14 +41,13 @@ def console_summary(inputs: Inputs, top: int = 10) -> str:
     elif not events.num_rows:
         whose = "this person" if len(persons) == 1 else "each person" if all(judged.values()) else "who was judged"
         lines.append(f"No anomalies: no moment stands out from what is usual for {whose} in this footage.")
-        most_s = max(inputs.table("gridsearch", "verdicts", ("judged_s",))["judged_s"].to_pylist())
-        lines += [little_words(most_s)] if little_words(most_s) else []
     else:
         shown = min(top, events.num_rows)
         lines.append(f"Time of top {shown} {'anomaly' if shown == 1 else 'anomalies'}:")
         lines += [_event_line(event) for event in events.slice(0, shown).to_pylist()]
         if events.num_rows > shown:
             lines.append(f"… and {events.num_rows - shown} more in 'events.csv'")
+    lines += _little_lines(inputs, len(persons))
     if every.num_rows > events.num_rows:
         lines.append(_explained_line(every.filter(every["explained"])["flags"].to_pylist()))
     unjudged = [person for person, enough in judged.items() if not enough]
@@ -96,6 +95,17 @@ def _event_line(event: dict[str, Any]) -> str:
     what = ", ".join(_one_line(part["what"]) for part in departures(event["top_features"]) if part["what"])
     line = f"- {timecode(event['peak_s'])}  person {event['person']}  {_p(event['p_value'])}  {what}".rstrip()
     return f"{line}  (also: {_one_line(event['flags'])})" if event["flags"] else line
+
+
+def _little_lines(inputs: Inputs, persons: int) -> list[str]:
+    """One caution for each person who was judged on little footage, whatever was found."""
+    table = inputs.table("gridsearch", "verdicts", ("person", "state", "judged_s")).sort_by("person")
+    said = [
+        (row["person"], words)
+        for row in table.to_pylist()
+        if row["state"] != INSUFFICIENT and (words := little_words(row["judged_s"]))
+    ]
+    return [words if persons == 1 else f"Person {person}: {words[0].lower()}{words[1:]}" for person, words in said]
 
 
 def _explained_line(flags: list[str | None]) -> str:

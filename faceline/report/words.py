@@ -115,7 +115,7 @@ def count_words(number: int, one: str, many: str = "") -> str:
 
 
 LITTLE_S = 30.0
-"""What is usual cannot be told from less footage of a person: that nothing stands out there says little."""
+"""What is usual cannot be told from less footage of a person: what is found there, or not found, says little."""
 
 
 def little_words(judged_s: float | None) -> str:
@@ -143,11 +143,10 @@ def verdict_words(verdict: Mapping[str, Any]) -> str:
     )
     if reported:
         stands = "stands" if reported == 1 else "stand"
-        return f"{count_words(reported, 'moment')} {stands} out from what is usual for this person{reason}.{aside}"
-    little = little_words(verdict["judged_s"])
-    return f"No anomaly{reason}. No moment stands out from what is usual for this person in this footage.{aside}" + (
-        f" {little}" if little else ""
-    )
+        found = f"{count_words(reported, 'moment')} {stands} out from what is usual for this person{reason}.{aside}"
+    else:
+        found = f"No anomaly{reason}. No moment stands out from what is usual for this person in this footage.{aside}"
+    return f"{found} {little_words(verdict['judged_s'])}".rstrip()
 
 
 def unsupported_words(count: int | None) -> str:

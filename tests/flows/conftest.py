@@ -93,6 +93,7 @@ def fake_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Line:
     for where in ("tasks.runner", "faceline.nightly.recipe"):
         monkeypatch.setattr(f"{where}.code_digests", lambda stage: {stage.name: calls.code.get(stage.name, "as it is")})
     monkeypatch.setattr(archive_plan, "stated_span", fake_span)
+    monkeypatch.setattr(archive_plan, "open_footage", open_fake)
     return Line(folder, calls)
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import threading
 import time
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from faceline.errors import FacelineError, FootageChangedError, FootageError
 from faceline.nightly.nights import night_names, read_night
 from faceline.stages import STAGES
+from flows import archive_plan
 from flows.analyze import analyze
 from flows.archive import archive
 from flows.config import load_config
@@ -377,14 +379,51 @@ def test_a_plan_reads_no_new_footage_whole(
     assert out.count("never analysed") == 2
 
 
-def test_a_plan_knows_contents_that_were_met_elsewhere(nights: Nights, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_knows_contents_that_were_met_elsewhere(
+    nights: Nights, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     elsewhere = nights.line.footage("elsewhere", "footage a")
     assert analyze(nights.line.arguments(footage=elsewhere)) == 0
     nights.put("a.mp4", "footage a")
+
+    def planned() -> str:
+        capsys.readouterr()
+        assert show_plan(nights.line.arguments(footage=nights.home)) == 0
+        return capsys.readouterr().out
+
+    # A header says nearly where the footage ends.
+    monkeypatch.setattr(archive_plan, "stated_span", lambda path: (Fraction(0), Fraction(199, 10)))
+    with monkeypatch.context() as patch:
+        patch.setattr(archive_plan, "open_footage", lambda path: pytest.fail(str(path)))
+        out = planned()
+    # Its name stands in the report alone.
+    assert "stages: 10 cached, 1 run" in out
+    assert out.splitlines()[2].endswith("  report: facts.footage.name elsewhere → a")
+    for pointer in (nights.line.folder / "artifacts" / "_latest").rglob("report.json"):
+        pointer.unlink()
+    assert "stages: 10 cached, 1 run" in planned(), "a run that was interrupted"
+
+
+def test_a_plan_of_what_is_stored_already_has_nothing_to_run(
+    nights: Nights, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nights.put("a.mp4", "footage a")
+    assert analyze(nights.line.arguments(footage=nights.home / "a.mp4")) == 0
+    monkeypatch.setattr(archive_plan, "stated_span", lambda path: (Fraction(0), Fraction(199, 10)))
     capsys.readouterr()
     assert show_plan(nights.line.arguments(footage=nights.home)) == 0
-    # Its name stands in the report alone.
-    assert "stages: 10 cached, 1 run" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "stages: 11 cached" in out
+    assert "  all is stored; only the results are made\n" in out
+
+
+def test_a_plan_says_of_a_renamed_file_what_a_run_says(nights: Nights, capsys: pytest.CaptureFixture[str]) -> None:
+    nights.put("a.mp4", "footage a")
+    assert nights.run() == 0
+    (nights.home / "a.mp4").rename(nights.home / "b.mp4")
+    capsys.readouterr()
+    assert show_plan(nights.line.arguments(footage=nights.home)) == 0
+    assert capsys.readouterr().out.splitlines()[2].endswith("  report: facts.footage.name a → b")
 
 
 def test_a_plan_reads_whole_what_is_alike_at_both_ends(nights: Nights, capsys: pytest.CaptureFixture[str]) -> None:
@@ -430,3 +469,21 @@ def test_an_archive_opens_footage_in_a_process_of_its_own_unless_there_are_threa
     opener = opener_for(config)
     assert isinstance(opener, GuardedOpener)
     opener.close()
+
+
+def test_an_interrupted_night_names_the_file_that_was_under_way(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nights.put("a.mp4", "footage a")
+    nights.put("b.mp4", "footage b")
+
+    def stop(*arguments: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.flow_many.run_in_prefect", stop)
+        with pytest.raises(KeyboardInterrupt):
+            nights.run()
+    entry = nights.journal.entries["a.mp4"]
+    assert (entry.state, entry.reason) == ("left", "under way when the run ended; the next one goes on with it")
+    assert nights.journal.end["remaining"] == 1, "b was not reached"

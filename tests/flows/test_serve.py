@@ -171,6 +171,15 @@ def test_a_night_that_failed_is_tried_again_while_the_archive_is_served(served: 
     assert reason(NOW, NOW - timedelta(hours=1)) == "", "once a day"
 
 
+def test_nothing_is_caught_up_on_while_a_run_by_hand_works(served: Line) -> None:
+    work = open_archive(load_config(arguments(served), module.STAGES))
+    a_night(work.journals, datetime(2026, 11, 20, 2, 0, 3, tzinfo=UTC))
+    for meanwhile in (False, True):
+        with open_archive(load_config(arguments(served), module.STAGES)).alone():
+            assert missed_reason(work, plan_of(work), NOW, meanwhile=meanwhile) == ""
+        assert "3 scheduled runs missed" in missed_reason(work, plan_of(work), NOW, meanwhile=meanwhile)
+
+
 def test_a_night_that_is_not_begun_is_told(
     served: Line, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -209,7 +218,9 @@ def test_since_when_an_archive_is_served_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.prefect
-def test_a_run_that_prefect_starts_says_why_and_what_came_of_it(prefect_line: Line) -> None:
+def test_a_run_that_prefect_starts_says_why_and_what_came_of_it(
+    prefect_line: Line, capsys: pytest.CaptureFixture[str]
+) -> None:
     from flows.flow_many import archive as flow
 
     prefect_line.footage("archive/a", "footage a")
@@ -218,6 +229,10 @@ def test_a_run_that_prefect_starts_says_why_and_what_came_of_it(prefect_line: Li
     folder = home.removeprefix("footage=")
     state: Any = flow(folder, overrides, reason="catching up: 2 scheduled runs missed", return_state=True)
     assert (state.type.value, state.name, state.message) == ("COMPLETED", "SetAside", "1 done, 1 quarantined")
+    said = capsys.readouterr().out
+    assert "\nDone, 1 file set aside. " in said, "the console of `serve` says how it ended, and where the page lies"
+    assert "\n- bad.mp4: " in said
+    assert said.endswith(f", page: {prefect_line.folder / 'results' / 'archive.html'}\n")
     page = json.loads((prefect_line.folder / "results" / "archive.json").read_text())
     assert page["why"] == "catching up: 2 scheduled runs missed"
     assert page["next_at"] == "", "nobody has planned anything"
@@ -229,10 +244,12 @@ def test_a_run_that_prefect_starts_says_why_and_what_came_of_it(prefect_line: Li
         state = flow(folder, overrides, return_state=True)
     assert (state.type.value, state.name) == ("CANCELLED", "Skipped")
     assert "another run works on this archive" in state.message
+    assert "faceline: not begun: " in capsys.readouterr().err
 
     state = flow(folder, [*overrides, "sample.fsp=5"], return_state=True)
     assert state.is_failed()
     assert "did you mean 'sample.fps'" in state.message
+    assert "did you mean 'sample.fps'" in capsys.readouterr().err
 
 
 @pytest.mark.prefect

@@ -93,6 +93,32 @@ def test_a_night_that_was_missed_begins_while_serve_lives(
     assert capsys.readouterr().out.count("it begins now") == 1
 
 
+def test_a_run_that_was_skipped_does_not_use_up_the_try(prefect_line: Line) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.states import Cancelled, Completed
+
+    from flows.watching import Watcher
+
+    asked = Asked()
+
+    async def go() -> None:
+        ends: list[Any] = [Cancelled(name="Skipped", message="another run works on this archive"), Completed()]
+        async with get_client() as client:
+            deployment = await a_deployment(client)
+            watcher = Watcher(deployment, asked, pytest.fail)
+            for number, end in enumerate(ends, start=1):
+                await watcher.look_for_missed()
+                runs = await runs_of(client, deployment)
+                assert len(runs) == number
+                begun = next(run for run in runs if run.state is not None and run.state.is_scheduled())
+                await client.set_flow_run_state(begun.id, end, force=True)
+            await watcher.look_for_missed()
+            assert len(await runs_of(client, deployment)) == 2
+
+    asyncio.run(go())
+    assert [tried is None for tried in asked.tries] == [True, True, False]
+
+
 def test_a_night_that_is_not_begun_is_told_once(prefect_line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect.client.orchestration import get_client
     from prefect.states import Cancelled, Pending, Running, Scheduled

@@ -26,6 +26,12 @@ def run(day: int, hour: int = 2, *, state: str = "done", reason: str = "schedule
     return Night(f"{day}", {"began": began.isoformat(timespec="seconds"), "reason": reason}, end=end)
 
 
+def lasting(day: int, hour: int, hours: int, reason: str) -> Night:
+    night = run(day, hour, reason=reason)
+    until = datetime(2026, 11, day, hour, tzinfo=UTC) + timedelta(hours=hours)
+    return Night(night.name, night.begin, end={"state": "done", "ended": until.isoformat()})
+
+
 @pytest.mark.parametrize(
     ("before", "cut_off", "since", "expected"),
     [
@@ -51,6 +57,14 @@ def run(day: int, hour: int = 2, *, state: str = "done", reason: str = "schedule
             run(19), [], None, "4 scheduled runs missed since the whole run of Thu 19 Nov 2026, 02:00 UTC", id="several"
         ),
         pytest.param(run(23, 7, reason="by hand"), [], None, "", id="by hand after the time"),
+        pytest.param(lasting(23, 1, 3, "by hand"), [], None, "", id="by hand, under way at the time"),
+        pytest.param(
+            lasting(22, 1, 48, "by hand"),
+            [],
+            None,
+            "2 scheduled runs missed since the whole run of Sun 22 Nov 2026, 01:00 UTC",
+            id="the clock was ahead at its end",
+        ),
         pytest.param(
             run(22, 18, reason="by hand"),
             [],
@@ -116,3 +130,8 @@ def ended(day: int, hour: int, reason: str = "schedule", state: str = "failed") 
 )
 def test_when_a_run_catches_up_by_itself(cut_off: Sequence[Night], tried_at: datetime | None, again: bool) -> None:
     assert may_try_again(cut_off, tried_at, NOW) == again
+
+
+def test_a_run_ends_an_hour_before_another_catches_up() -> None:
+    assert not may_try_again([], None, NOW, lasting(23, 1, 7, "by hand")), "whole, and over just now"
+    assert may_try_again([], None, NOW, lasting(23, 1, 6, "by hand"))

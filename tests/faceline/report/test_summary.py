@@ -29,6 +29,7 @@ def test_ten_of_twelve() -> None:
             "Time of top 10 anomalies:",
             *(f"- 00:01:{34 - i}.400  person 1  p=0.002  mouth opening, fear" for i in range(10)),
             "… and 2 more in 'events.csv'",
+            "Only 5.0 s were judged: in so little footage hardly any moment can be told from chance.",
             "Details saved to 'anomaly_detection_results_person_1.csv'",
         ]
     )
@@ -50,6 +51,8 @@ def test_fewer_and_several_persons() -> None:
         "Time of top 2 anomalies:\n"
         "- 00:01:23.400  person 1  p=0.002  mouth opening, fear\n"
         "- 00:01:23.400  person 2  p<0.001  smile\n"
+        "Person 1: only 5.0 s were judged: in so little footage hardly any moment can be told from chance.\n"
+        "Person 2: only 5.0 s were judged: in so little footage hardly any moment can be told from chance.\n"
         "Details saved to 'anomaly_detection_results_person_1.csv', 'anomaly_detection_results_person_2.csv'"
     )
 
@@ -113,9 +116,10 @@ def test_explained_moments_are_counted_apart_and_never_listed() -> None:
         {"event": 1, "rank": 2},
         {"event": 2, "rank": 3, "explained": True, "flags": "head turned, light changed"},
     ]
-    assert console_summary(_inputs(events)).splitlines()[:3] == [
+    assert console_summary(_inputs(events)).splitlines()[:4] == [
         "Time of top 1 anomaly:",
         "- 00:01:23.400  person 1  p=0.002  mouth opening, fear",
+        "Only 5.0 s were judged: in so little footage hardly any moment can be told from chance.",
         "2 moments are explained (head turned, light changed) and not counted; see 'events.csv'",
     ]
     alone = console_summary(_inputs(events[:1])).splitlines()
