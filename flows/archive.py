@@ -44,6 +44,7 @@ from flows.logfile import log_path, session
 from flows.night import Night, disk_use, now
 from flows.notify import failure_body, page_of, tell_address
 from flows.pipeline import recipe_for
+from flows.places import check_places, check_state, check_store
 from flows.server import prefect_server, state_folder
 from flows.survey import Surveyor
 from tasks.importing import without_collecting
@@ -123,6 +124,15 @@ class Archive:
         """Remember what a whole run found."""
         self.state.put(_SETTLED, json.dumps(dict(sorted(files.items())), indent=0).encode("ascii"))
 
+    def check_places(self) -> None:
+        """Find out whether a run can keep what it finds; leaves nothing behind.
+
+        Raises:
+            FacelineError: a place cannot be written; in one line, with the cure.
+        """
+        check_places(self.config, self.output)
+        check_state()
+
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Hold the archive for the block. The system lets go of it when this process ends, however it ends.
@@ -173,6 +183,8 @@ def archive(arguments: Sequence[str]) -> int:
     """
     config = load_config(arguments, STAGES)
     work = open_archive(config)
+    with failure_told(config):
+        work.check_places()
     log_file = log_path(log_folder(config), "archive", work.folder.name)
     place = config.store.root, "archive", work.folder.name
     with session(log_file) as reporter, failure_told(config), work.alone(), running(*place):
@@ -218,6 +230,7 @@ def open_archive(config: Config) -> Archive:
         raise UsageError("is no folder", where=str(folder), cure=cure)
     if config.until is not None:
         raise UsageError("until= is for one footage", cure="use `faceline analyze`, or leave it out")
+    check_store(config.store.root)
     return Archive(folder, config, Path(config.output) if config.output else Path("results"))
 
 

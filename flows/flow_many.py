@@ -112,6 +112,7 @@ def archive(footage: str, overrides: list[str] | None = None, reason: str = "") 
         config = load_config([f"footage={footage}", *(overrides or [])], STAGES)
         with failure_told(config):
             work = open_archive(config)
+            work.check_places()
         log_file = log_path(log_folder(config), "archive", work.folder.name)
         store, name = config.store.root, work.folder.name
         with session(log_file) as reporter, failure_told(config), work.alone(), running(store, "archive", name):

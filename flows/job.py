@@ -21,6 +21,7 @@ from flows import console
 from flows.config import Config
 from flows.console import Reporter
 from flows.pipeline import Pipeline, build_pipeline, used_roles
+from flows.places import check_store
 from flows.requirements import check_footage
 from flows.walk import Start, Walk
 
@@ -132,11 +133,13 @@ def prepare(config: Config, stages: Sequence[Stage], footage: Any = None) -> Job
         FootageError: it cannot be read as video, asks for more than the limits allow, or does not offer what is
             required.
         ModelError: weights are missing.
+        FacelineError: the store is a file.
     """
     from faceline.video import open_footage
 
     if not config.footage:
         raise UsageError("no footage is named", cure="add footage=FILE")
+    check_store(config.store.root)
     footage = footage or open_footage(config.footage, config.limits.limits)
     check_footage(footage, config.require)
     pipeline = build_pipeline(footage, config, resolve_models(config, stages), stages)

@@ -27,6 +27,7 @@ from flows.execution import execution
 from flows.files import csv_text, replace_text
 from flows.job import Job, announce_device, describe_models, prepare
 from flows.logfile import log_path, session
+from flows.places import check_places
 from flows.server import prefect_server
 from flows.walk import Walk, start_here
 from tasks.importing import without_collecting
@@ -74,6 +75,7 @@ def sweep(arguments: Sequence[str]) -> int:
     output = Path(configs[0].output) if configs[0].output else Path("results") / f"{footage.name}-sweep"
     trials = sum(len(config.trials) for config in configs)
     before = f"{len(jobs)} combination{'' if len(jobs) == 1 else 's'}"
+    check_places(configs[0], output)
     console.say(f"{before} before the trials, {trials} trial{'' if trials == 1 else 's'}")
     console.say(describe_models(jobs[0].models, configs[0]))
     with session(log_path(log_folder(configs[0]), "sweep", footage.name)) as reporter:

@@ -85,7 +85,7 @@ def test_no_folder_is_refused(served: Line, capsys: pytest.CaptureFixture[str], 
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition(": ")[2].split(";")[0] for line in lines[:1]] == ["no folder is named"]
     assert "is no folder" in lines[1]
-    assert "cannot be made (Not a directory); see output" in lines[2]
+    assert "is a file, not a folder); choose another place with output=DIR" in lines[2]
 
 
 def test_an_archive_is_served_once(served: Line) -> None:
