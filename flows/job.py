@@ -187,11 +187,17 @@ def describe_device(device: Device, config: Config) -> str:
 
 
 def resolve_models(config: Config, stages: Sequence[Stage]) -> dict[str, ResolvedModel]:
-    """The weights of every role that a stage uses; choices of ``auto`` end here."""
-    from faceline.weights import resolve
+    """The weights of every role that a stage uses; choices of ``auto`` end here.
+
+    Raises:
+        UsageError: the model folder that is named does not exist.
+        ModelError: weights are missing.
+    """
+    from faceline.weights import check_model_folder, resolve
 
     options = config.models
     folder = Path(options.folder) if options.folder else None
+    check_model_folder(folder)
     return {role: resolve(role, getattr(options, role, "auto"), folder) for role in used_roles(config, stages)}
 
 

@@ -220,6 +220,22 @@ def test_models_lists_what_is_here(line: Line, tmp_path: Path, capsys: pytest.Ca
     assert main(["models", "fetch", "mtcnn"]) == 0
 
 
+@pytest.mark.parametrize("name", ["models.folder", "FACELINE_MODELS"])
+def test_a_model_folder_that_is_named_has_to_exist(
+    name: str, line: Line, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = line.arguments()
+    if name.isupper():
+        monkeypatch.setenv(name, "/nosuch")
+    else:
+        given.append(f"{name}=/nosuch")
+    said = f"faceline: {name}=/nosuch: there is no such folder; make it, or correct {name}\n"
+    for arguments in (["plan", *given], ["analyze", *given], ["models", *given[len(line.arguments()) :]]):
+        assert main(arguments) == 2
+        assert capsys.readouterr().err == said
+    assert line.calls.computed == []
+
+
 # ------------------------------------------------------------------------------------------ small things
 
 

@@ -64,7 +64,7 @@ def arguments(line: Line, *overrides: str) -> list[str]:
         (["until=cluster"], 2, "until= is for one footage"),
         (["sample.fps=5,10"], 2, "names several values"),
         (["custody.sign_key=/nowhere.pem"], None, "/nowhere.pem"),
-        (["embedder=vggface2", "models.folder=/nowhere"], None, "the weights of vggface2 are not on this machine"),
+        (["embedder=vggface2", "models.folder=/nowhere"], 2, "models.folder=/nowhere: there is no such folder"),
     ],
 )
 def test_a_configuration_is_refused_at_the_start(
