@@ -44,7 +44,7 @@ from flows.logfile import log_path, session
 from flows.night import Night, disk_use, now
 from flows.notify import failure_body, page_of, tell_address
 from flows.pipeline import recipe_for
-from flows.places import check_places, check_state, check_store
+from flows.places import check_apart, check_footage_place, check_places, check_state, check_store
 from flows.server import prefect_server, state_folder
 from flows.survey import Surveyor
 from tasks.importing import without_collecting
@@ -221,9 +221,10 @@ def failure_told(config: Config) -> Iterator[None]:
 
 
 def open_archive(config: Config) -> Archive:
-    """The archive that a configuration names; `UsageError` if it is no folder."""
+    """The archive that a configuration names; `UsageError` if it is no folder, or results would go into it."""
     if not config.footage:
         raise UsageError("no folder is named", cure="add footage=DIR")
+    check_footage_place(config.footage)
     folder = Path(config.footage)
     if not folder.is_dir():
         cure = "use `faceline analyze` for one file" if folder.exists() else "check the path"
@@ -231,7 +232,9 @@ def open_archive(config: Config) -> Archive:
     if config.until is not None:
         raise UsageError("until= is for one footage", cure="use `faceline analyze`, or leave it out")
     check_store(config.store.root)
-    return Archive(folder, config, Path(config.output) if config.output else Path("results"))
+    output = Path(config.output) if config.output else Path("results")
+    check_apart(folder, output)
+    return Archive(folder, config, output)
 
 
 def begin_night(work: Archive, reporter: Reporter, reason: str) -> Night:

@@ -21,7 +21,7 @@ from flows import console
 from flows.config import Config
 from flows.console import Reporter
 from flows.pipeline import Pipeline, build_pipeline, used_roles
-from flows.places import check_store
+from flows.places import check_footage_place, check_store
 from flows.requirements import check_footage
 from flows.walk import Start, Walk
 
@@ -129,7 +129,7 @@ def prepare(config: Config, stages: Sequence[Stage], footage: Any = None) -> Job
     """Open the footage (unless it is given, opened), find the weights, lay out the pipeline.
 
     Raises:
-        UsageError: no footage is named.
+        UsageError: no footage is named, or an address.
         FootageError: it cannot be read as video, asks for more than the limits allow, or does not offer what is
             required.
         ModelError: weights are missing.
@@ -139,6 +139,7 @@ def prepare(config: Config, stages: Sequence[Stage], footage: Any = None) -> Job
 
     if not config.footage:
         raise UsageError("no footage is named", cure="add footage=FILE")
+    check_footage_place(config.footage)
     check_store(config.store.root)
     footage = footage or open_footage(config.footage, config.limits.limits)
     check_footage(footage, config.require)

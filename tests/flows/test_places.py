@@ -113,3 +113,22 @@ def test_a_name_that_is_too_long_is_told(tmp_path: Path) -> None:
 )
 def test_the_cure_fits_the_error(code: int, cure: str) -> None:
     assert write_cure(OSError(code, "x"), "output=DIR") == cure
+
+
+@pytest.mark.parametrize("verb", ["analyze", "plan", "sweep", "archive"])
+def test_an_address_is_no_footage(verb: str, line: Line, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "footage=https://example.org/x.mp4"]) == 2
+    said = "https://example.org/x.mp4: footage is a file or a folder, and addresses are not opened; download it first"
+    assert capsys.readouterr().err.startswith(f"faceline: {said}")
+
+
+def test_results_do_not_go_into_the_folder_of_the_footage_itself(
+    line: Line, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = line.footage("archive/clip").parent
+    for output in (folder, folder / ".." / "archive"):
+        assert main(["archive", f"footage={folder}", f"output={output}"]) == 2
+        said = capsys.readouterr().err
+        assert "results cannot go into the folder of the footage itself; choose another folder" in said
+        assert said.count("\n") == 1
+    assert main(["plan", f"footage={folder}", f"output={folder / 'results'}", f"store.root={line.folder / 's'}"]) == 0
