@@ -111,6 +111,22 @@ def test_every_wrong_use_is_2(arguments: list[str], line: Line, capsys: pytest.C
     assert printed.out == ""
 
 
+@pytest.mark.parametrize(
+    ("arguments", "cure"),
+    [
+        (["analyze", "--output", "x"], "write output=x, without dashes"),
+        (["analyze", "--output=x"], "write output=x, without dashes"),
+        (["analyze", "-output", "footage=x.mp4"], "write output=VALUE, without dashes"),
+        (["analyze", "--"], "options are written option=value"),
+        (["footage=x.mp4", "analyze"], "the verb comes first: faceline analyze option=value …"),
+        (["--output", "x"], "the verb comes first: faceline VERB option=value …"),
+    ],
+)
+def test_other_programs_ways_get_a_cure(arguments: list[str], cure: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert f"; {cure}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("content", [b"", b"this is no video\n" * 100])
 def test_a_file_that_is_no_video_is_one_line_and_1(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "broken.mp4").write_bytes(content)
