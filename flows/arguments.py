@@ -77,7 +77,7 @@ def _what_was_meant(argument: str, following: str) -> str:
         name, _, value = argument.lstrip("-").partition("=")
         value = value or ("VALUE" if not following or "=" in following or following.startswith("-") else following)
         if re.fullmatch(r"[a-z][\w.]*", name):
-            return f"write {name}={_short(value)}, without dashes"
+            return f"options are written option=value: {name}={_short(value)}"
         return "options are written option=value; see `faceline --help`"
     if _exists(argument) or Path(argument).suffix.lower().lstrip(".") in VIDEO_EXTENSIONS:
         return f"did you mean footage={argument}?"

@@ -114,9 +114,9 @@ def test_every_wrong_use_is_2(arguments: list[str], line: Line, capsys: pytest.C
 @pytest.mark.parametrize(
     ("arguments", "cure"),
     [
-        (["analyze", "--output", "x"], "write output=x, without dashes"),
-        (["analyze", "--output=x"], "write output=x, without dashes"),
-        (["analyze", "-output", "footage=x.mp4"], "write output=VALUE, without dashes"),
+        (["analyze", "--output", "x"], "options are written option=value: output=x"),
+        (["analyze", "--output=x"], "options are written option=value: output=x"),
+        (["analyze", "-output", "footage=x.mp4"], "options are written option=value: output=VALUE"),
         (["analyze", "--"], "options are written option=value"),
         (["footage=x.mp4", "analyze"], "the verb comes first: faceline analyze option=value …"),
         (["--output", "x"], "the verb comes first: faceline VERB option=value …"),
