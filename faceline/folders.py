@@ -108,9 +108,13 @@ def make_private_dirs(path: Path) -> None:
         missing.append(path)
         path = path.parent
     for folder in reversed(missing):
-        with contextlib.suppress(FileExistsError):
+        try:
             folder.mkdir(DIR_MODE)
             folder.chmod(DIR_MODE)
+        except FileExistsError:
+            # Somebody else may have made it meanwhile; a file in its place is another matter.
+            if not folder.is_dir():
+                raise
 
 
 def create_private(path: Path) -> BinaryIO:

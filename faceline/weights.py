@@ -195,6 +195,26 @@ def model_folder(folder: Path | None = None) -> Path:
     return Path(platformdirs.user_cache_dir("faceline")) / "models"
 
 
+def check_model_folder(folder: Path | None = None) -> None:
+    """Refuse a model folder that somebody named and that is not there: a slip would silently choose other weights.
+
+    The user's cache folder, which nobody named, may be missing.
+
+    Args:
+        folder: as for `model_folder`.
+
+    Raises:
+        UsageError: ``folder``, or what ``FACELINE_MODELS`` names, is no folder.
+    """
+    if folder is None and not os.environ.get(MODEL_FOLDER_VARIABLE):
+        return
+    place = model_folder(folder)
+    if not place.is_dir():
+        named = MODEL_FOLDER_VARIABLE if folder is None else "models.folder"
+        what = "is no folder" if place.exists() else "there is no such folder"
+        raise UsageError(what, where=f"{named}={place}", cure=f"make it, or correct {named}")
+
+
 def resolve(role: str, choice: str = "auto", folder: Path | None = None) -> ResolvedModel:
     """Find the weights that play ``role``, without ever touching the network.
 

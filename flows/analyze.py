@@ -24,6 +24,7 @@ from flows.console import Reporter
 from flows.execution import execution
 from flows.job import Job, announce_device, describe_models, prepare
 from flows.logfile import log_path, session
+from flows.places import check_places
 from flows.results import Finished, finish
 from flows.server import prefect_server, state_folder
 from flows.walk import plan, start_here
@@ -43,6 +44,7 @@ def analyze(arguments: Sequence[str]) -> int:
     job = prepare(config, STAGES)
     if config.until is None:
         check_replaceable(job.output)
+    check_places(config, None if config.until is not None else job.output, replaced=True)
     with session(log_path(log_folder(config), "analyze", job.footage.name)) as reporter:
         console.say(describe_models(job.models, config))
         announce_device(job.device, config)

@@ -44,6 +44,7 @@ from flows.logfile import log_path, session
 from flows.night import Night, disk_use, now
 from flows.notify import failure_body, page_of, tell_address
 from flows.pipeline import recipe_for
+from flows.places import check_apart, check_footage_place, check_places, check_state, check_store
 from flows.server import prefect_server, state_folder
 from flows.survey import Surveyor
 from tasks.importing import without_collecting
@@ -123,6 +124,15 @@ class Archive:
         """Remember what a whole run found."""
         self.state.put(_SETTLED, json.dumps(dict(sorted(files.items())), indent=0).encode("ascii"))
 
+    def check_places(self) -> None:
+        """Find out whether a run can keep what it finds; leaves nothing behind.
+
+        Raises:
+            FacelineError: a place cannot be written; in one line, with the cure.
+        """
+        check_places(self.config, self.output)
+        check_state()
+
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Hold the archive for the block. The system lets go of it when this process ends, however it ends.
@@ -186,6 +196,8 @@ def archive(arguments: Sequence[str]) -> int:
     """
     config = load_config(arguments, STAGES)
     work = open_archive(config)
+    with failure_told(config):
+        work.check_places()
     log_file = log_path(log_folder(config), "archive", work.folder.name)
     place = config.store.root, "archive", work.folder.name
     with session(log_file) as reporter, failure_told(config), work.alone(), running(*place):
@@ -222,16 +234,20 @@ def failure_told(config: Config) -> Iterator[None]:
 
 
 def open_archive(config: Config) -> Archive:
-    """The archive that a configuration names; `UsageError` if it is no folder."""
+    """The archive that a configuration names; `UsageError` if it is no folder, or results would go into it."""
     if not config.footage:
         raise UsageError("no folder is named", cure="add footage=DIR")
+    check_footage_place(config.footage)
     folder = Path(config.footage)
     if not folder.is_dir():
         cure = "use `faceline analyze` for one file" if folder.exists() else "check the path"
         raise UsageError("is no folder", where=str(folder), cure=cure)
     if config.until is not None:
         raise UsageError("until= is for one footage", cure="use `faceline analyze`, or leave it out")
-    return Archive(folder, config, Path(config.output) if config.output else Path("results"))
+    check_store(config.store.root)
+    output = Path(config.output) if config.output else Path("results")
+    check_apart(folder, output)
+    return Archive(folder, config, output)
 
 
 def begin_night(work: Archive, reporter: Reporter, reason: str) -> Night:

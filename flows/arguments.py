@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -53,10 +55,11 @@ def split_arguments(arguments: Sequence[str]) -> Arguments:
     """
     paths: dict[str, str] = {}
     overrides: list[str] = []
-    for argument in arguments:
+    for argument, following in zip_longest(arguments, arguments[1:], fillvalue=""):
         name, equals, value = argument.partition("=")
-        if not equals and not argument.startswith("~"):
-            raise UsageError(f"{_short(argument)!r} is no option=value", cure=_what_was_meant(argument))
+        if argument.startswith("-") or (not equals and not argument.startswith("~")):
+            cure = _what_was_meant(argument, following)
+            raise UsageError(f"{_short(argument)!r} is no option=value", cure=cure)
         if name not in VERBATIM:
             overrides.append(argument)
             continue
@@ -69,8 +72,12 @@ def split_arguments(arguments: Sequence[str]) -> Arguments:
     return Arguments(paths, tuple(overrides))
 
 
-def _what_was_meant(argument: str) -> str:
+def _what_was_meant(argument: str, following: str) -> str:
     if argument.startswith("-"):
+        name, _, value = argument.lstrip("-").partition("=")
+        value = value or ("VALUE" if not following or "=" in following or following.startswith("-") else following)
+        if re.fullmatch(r"[a-z][\w.]*", name):
+            return f"options are written option=value: {name}={_short(value)}"
         return "options are written option=value; see `faceline --help`"
     if _exists(argument) or Path(argument).suffix.lower().lstrip(".") in VIDEO_EXTENSIONS:
         return f"did you mean footage={argument}?"

@@ -80,6 +80,9 @@ def _dispatch(given: list[str], *, own_process: bool) -> int:
         from flows.arguments import did_you_mean
 
         hint = did_you_mean(verb, _ROOMS).lstrip("; ")
+        if "=" in verb or verb.startswith("-"):
+            found = next((argument for argument in arguments if argument in _ROOMS), "VERB")
+            hint = f"the verb comes first: faceline {found} option=value …"
         raise UsageError(f"there is no verb {verb!r}", cure=hint or "see `faceline --help`")
     if any(argument in ("-h", "--help") for argument in arguments):
         console.say(usage.of_verb(verb))

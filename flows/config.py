@@ -64,7 +64,9 @@ class Config:
         trials: the trials of the grid search, in the order of its space, none twice.
         options: the sections of `flows.options`, by name.
         tree: everything as plain containers, for ``run.json`` and for people.
-        overrides: what the command line (and a configuration file) said; in a sweep, without what makes the trials.
+        overrides: what the command line (and a configuration file) said; of a combination of a sweep, its own values,
+            without what makes the trials.
+        given: the same as it was said: of a sweep, with all values of all combinations.
         paths: what was said literally, but for the footage.
         file: the file of one's own that options came from, or None.
     """
@@ -80,6 +82,7 @@ class Config:
     file: ConfigFile | None = None
     rerun: str | None = None
     until: str | None = None
+    given: tuple[str, ...] = ()
 
     @property
     def arguments(self) -> list[str]:
@@ -249,7 +252,8 @@ class _Loading:
             trials=found,
             options={name: value for name, value in checked.items() if name in SECTIONS and value is not None},
             tree=tree,
-            overrides=tuple(plain_texts if trials is not None else self.texts),
+            overrides=tuple(plain_texts if upstream or trials is not None else self.texts),
+            given=tuple(self.texts),
             paths={name: value for name, value in self._paths.items() if name != "footage"},
             file=self._file,
             rerun=tree.get("rerun"),

@@ -43,6 +43,7 @@ from flows.execution import execution
 from flows.files import valid_text
 from flows.job import Job, announce_device, prepare
 from flows.logfile import log_path, session
+from flows.places import check_places
 from flows.publish import Publisher, one_line
 from flows.results import Finished, finish
 from flows.served import belong_to_serve, footage_name, interrupted
@@ -126,6 +127,7 @@ def _run_alone(footage: str, overrides: Sequence[str]) -> Finished:
     job = prepare(config, STAGES)
     if config.until is None:
         check_replaceable(job.output)
+    check_places(config, None if config.until is not None else job.output, replaced=True)
     job.check_precision()
     log_file = log_path(log_folder(config), "analyze", job.footage.name)
     with session(log_file) as reporter, running(job.pipeline.store, "analyze", job.footage.name), execution(job):

@@ -115,6 +115,7 @@ def archive(footage: str, overrides: list[str] | None = None, reason: str = "") 
         config = load_config([f"footage={footage}", *(overrides or [])], STAGES)
         with failure_told(config):
             work = open_archive(config)
+            work.check_places()
         log_file = log_path(log_folder(config), "archive", work.folder.name)
         store, name = config.store.root, work.folder.name
         with session(log_file) as reporter, failure_told(config), work.alone(), running(store, "archive", name):
@@ -290,13 +291,12 @@ def sweep(footage: str, overrides: list[str] | None = None) -> State[list[Row]]:
         return Failed(message=str(error), data=error)
     except Exception as error:
         return Failed(message=f"unexpected {type(error).__name__}: {error}", data=error)
-    rows.sort(key=lambda row: -row.objective)
     job = many.jobs[0]
     unless_it_fails(
         create_table_artifact,
         table=leaderboard_table(rows),
         key=f"leaderboard-{artifact_place(job.footage.name, str(job.footage.path))}",
-        description=f"Trials of {one_line(job.footage.name)}, best first; the objective needs no labels.",
+        description=f"Trials of {one_line(job.footage.name)}, by combination and rank; the objective needs no labels.",
     )
     return Completed(message=f"{len(rows)} rows, {time.perf_counter() - began_s:.1f} s", data=rows)
 
@@ -305,8 +305,10 @@ def run_sweep_in_prefect(jobs: Sequence[Job], reporter: Reporter, *, temporary_s
     """Run a sweep as one flow run named after the footage; raises what it fails with."""
     footage = jobs[0].footage
     named: Any = sweep.with_options(flow_run_name=lambda: one_line(footage.name))
+    # All combinations, not the first one: what the run can be begun anew from.
+    said = readable_arguments(replace(jobs[0].config, overrides=jobs[0].config.given))
     with _handed_over(Many(jobs, reporter, temporary_server)):
-        rows: list[Row] = named(footage=valid_text(footage.path), overrides=readable_arguments(jobs[0].config))
+        rows: list[Row] = named(footage=valid_text(footage.path), overrides=said)
     return rows
 
 

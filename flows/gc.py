@@ -18,6 +18,7 @@ from flows import console
 from flows.analyze import log_folder
 from flows.config import load_config
 from flows.logfile import log_path, session
+from flows.places import check_places
 
 _MANY = ("keep", "forget")
 _ONCE = ("apply", "list", "all", "idle", "older_than", "max_size", "forget_after", "damaged_after", "logs_after")
@@ -57,6 +58,11 @@ def gc(arguments: Sequence[str]) -> int:
     folder = store.folder.local_path("")
     if folder is not None and not folder.is_dir():
         raise UsageError(f"{store.root}: there is no store", cure="name it with store.root=DIR")
+    for each in rules.keep:
+        if not each.is_dir():
+            raise UsageError("there is no such folder", where=f"keep={each}", cure="check the path")
+    if apply:
+        check_places(config, None)
     plan = plan_collection(store, rules)
     _show(plan, listed=listed)
     code = 0

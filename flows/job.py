@@ -21,6 +21,7 @@ from flows import console
 from flows.config import Config
 from flows.console import Reporter
 from flows.pipeline import Pipeline, build_pipeline, used_roles
+from flows.places import check_footage_place, check_store
 from flows.requirements import check_footage
 from flows.walk import Start, Walk
 
@@ -128,15 +129,18 @@ def prepare(config: Config, stages: Sequence[Stage], footage: Any = None) -> Job
     """Open the footage (unless it is given, opened), find the weights, lay out the pipeline.
 
     Raises:
-        UsageError: no footage is named.
+        UsageError: no footage is named, or an address.
         FootageError: it cannot be read as video, asks for more than the limits allow, or does not offer what is
             required.
         ModelError: weights are missing.
+        FacelineError: the store is a file.
     """
     from faceline.video import open_footage
 
     if not config.footage:
         raise UsageError("no footage is named", cure="add footage=FILE")
+    check_footage_place(config.footage)
+    check_store(config.store.root)
     footage = footage or open_footage(config.footage, config.limits.limits)
     check_footage(footage, config.require)
     pipeline = build_pipeline(footage, config, resolve_models(config, stages), stages)
@@ -184,11 +188,17 @@ def describe_device(device: Device, config: Config) -> str:
 
 
 def resolve_models(config: Config, stages: Sequence[Stage]) -> dict[str, ResolvedModel]:
-    """The weights of every role that a stage uses; choices of ``auto`` end here."""
-    from faceline.weights import resolve
+    """The weights of every role that a stage uses; choices of ``auto`` end here.
+
+    Raises:
+        UsageError: the model folder that is named does not exist.
+        ModelError: weights are missing.
+    """
+    from faceline.weights import check_model_folder, resolve
 
     options = config.models
     folder = Path(options.folder) if options.folder else None
+    check_model_folder(folder)
     return {role: resolve(role, getattr(options, role, "auto"), folder) for role in used_roles(config, stages)}
 
 

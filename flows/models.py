@@ -7,7 +7,7 @@ from pathlib import Path
 
 from faceline.errors import UsageError
 from faceline.stages import STAGES
-from faceline.weights import CARDS, OPTIONAL_ROLES, fetch, how_to_get, list_models, model_folder
+from faceline.weights import CARDS, OPTIONAL_ROLES, check_model_folder, fetch, how_to_get, list_models, model_folder
 from flows import console
 from flows.config import load_config
 
@@ -26,6 +26,7 @@ def models(arguments: Sequence[str]) -> int:
 
 
 def _list(folder: Path | None) -> int:
+    check_model_folder(folder)
     rows = []
     absent = []
     for status in list_models(folder):

@@ -11,6 +11,7 @@ from faceline.names import printable
 from faceline.runs import running
 from faceline.stages import STAGES
 from faceline.store import Store
+from faceline.writable import check_writable
 from flows import console
 from flows.config import load_config
 from flows.gc import shown
@@ -29,8 +30,10 @@ def pin(arguments: Sequence[str]) -> int:
     if not any(argument.startswith("store.root=") for argument in others):
         root = str(((run.get("config") or {}).get("store") or {}).get("root") or root)
     store = Store(root)
-    if (folder := store.folder.local_path("")) is not None and not folder.is_dir():
-        raise UsageError(f"{store.root}: there is no store", cure="name it with store.root=DIR")
+    if (folder := store.folder.local_path("")) is not None:
+        if not folder.is_dir():
+            raise UsageError(f"{store.root}: there is no store", cure="name it with store.root=DIR")
+        check_writable(folder, "store.root=DIR")
     with running(root, "pin", str(results)):
         made = pins.pin(store, results, name or pins.name_for(results), run)
         gone = made.gone(store)

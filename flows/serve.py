@@ -116,18 +116,7 @@ def check_everything(work: Archive) -> None:
     config = work.config
     resolve_models(config, STAGES)
     check_precision_of(config)
-    folders = [("output", work.output)]
-    if "://" not in config.store.root:
-        folders.append(("store.root", Path(config.store.root)))
-    for option, folder in folders:
-        try:
-            make_private_dirs(folder)
-        except OSError as error:
-            raise FacelineError(
-                f"cannot be made ({error.strerror})", where=shown(folder), cure=f"see {option}"
-            ) from error
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise FacelineError("cannot be written", where=shown(folder), cure=f"see {option}")
+    work.check_places()
     if not os.access(work.folder, os.R_OK | os.X_OK):
         raise FacelineError("cannot be read", where=shown(work.folder), cure="see footage")
 

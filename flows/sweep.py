@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,14 @@ from flows.execution import execution
 from flows.files import csv_text, replace_text
 from flows.job import Job, announce_device, describe_models, prepare
 from flows.logfile import log_path, session
+from flows.places import check_places
 from flows.server import prefect_server
 from flows.walk import Walk, start_here
 from tasks.importing import without_collecting
 from tasks.runner import StageOutcome
 
 SHOWN = 20
-"""Rows of the leaderboard on the console; the CSV file has them all."""
+"""Rows of the leaderboard on the console, shared among the combinations; the CSV file has them all."""
 
 SWEPT = tuple(stage for stage in STAGES if stage.name != "report")
 """Stages of a sweep: up to the grid search, which ranks the trials."""
@@ -53,6 +55,11 @@ class Row:
     values: Mapping[str, Any]
 
     @property
+    def place(self) -> tuple[float, str]:
+        """Place within its combination: by rank, unranked trials last, then by person."""
+        return self.values.get("rank") or math.inf, str(self.values.get("person", ""))
+
+    @property
     def objective(self) -> float:
         """What trials are ranked by, higher is better; minus infinity where it is unknown."""
         value = self.values.get("objective")
@@ -68,12 +75,12 @@ def sweep(arguments: Sequence[str]) -> int:
     output = Path(configs[0].output) if configs[0].output else Path("results") / f"{footage.name}-sweep"
     trials = sum(len(config.trials) for config in configs)
     before = f"{len(jobs)} combination{'' if len(jobs) == 1 else 's'}"
+    check_places(configs[0], output)
     console.say(f"{before} before the trials, {trials} trial{'' if trials == 1 else 's'}")
     console.say(describe_models(jobs[0].models, configs[0]))
     with session(log_path(log_folder(configs[0]), "sweep", footage.name)) as reporter:
         announce_device(jobs[0].device, configs[0])
         rows = run_jobs(jobs, reporter)
-    rows.sort(key=lambda row: -row.objective)
     table = write_leaderboard(rows, output)
     print_leaderboard(rows)
     console.say(f"{trials} trials, {time.perf_counter() - began_s:.1f} s; table: {printable(str(table))}")
@@ -113,7 +120,9 @@ def run_combination(job: Job, walk: Walk, reporter: Reporter, tick: Callable[[],
     """Run one combination; its lines of the leaderboard."""
     reporter.total(combination_name(job), len(job.pipeline.nodes))
     walk.run(tick)
-    return leaderboard(job, walk.outcomes)
+    # Objectives of two combinations say nothing of each other: each judges other windows of other faces. So rows stay
+    # with their combination, in which they are ranked.
+    return sorted(leaderboard(job, walk.outcomes), key=lambda row: row.place)
 
 
 def combination_name(job: Job) -> str:
@@ -131,10 +140,12 @@ def leaderboard(job: Job, outcomes: Mapping[str, StageOutcome]) -> list[Row]:
 
 
 def print_leaderboard(rows: Sequence[Row]) -> None:
-    """The best trials on the console."""
+    """The best trials of each combination on the console."""
     columns = ("person", "rank", "objective", "model", "features", "window_s", "scored", "state", "combination")
     cells = []
-    for row in rows[:SHOWN]:
+    each = max(1, SHOWN // max(1, len({row.upstream for row in rows})))
+    best = [row for _, group in groupby(rows, key=lambda row: row.upstream) for row in islice(group, each)]
+    for row in best:
         values = row.values
         objective = f"{row.objective:.4f}" if math.isfinite(row.objective) else ""
         cells.append(
@@ -151,8 +162,8 @@ def print_leaderboard(rows: Sequence[Row]) -> None:
             )
         )
     console.table(columns, cells, right=("person", "rank", "objective", "window_s", "scored"))
-    if len(rows) > SHOWN:
-        console.say(f"… and {len(rows) - SHOWN} more")
+    if len(rows) > len(best):
+        console.say(f"… and {len(rows) - len(best)} more")
 
 
 def write_leaderboard(rows: Sequence[Row], output: Path) -> Path:

@@ -124,7 +124,8 @@ faceline sweep footage=FILE option=value,value … [option=value …]
 
 Runs every combination of the values, in Hydra's override grammar (a,b,c  choice(…)  range(…)  glob(…)), and prints a
 leaderboard. Combinations that differ in anomaly options alone share everything before. An interrupted sweep goes on
-where it stopped. The table is also written as sweep.csv into output (default: results/<footage name>-sweep).
+where it stopped. Trials are ranked within each combination. The table is also written as sweep.csv into output
+(default: results/<footage name>-sweep).
 
   faceline sweep footage=clip.mp4 anomaly=iforest,lof anomaly.window_s=0.25,0.5,1
   faceline sweep footage=clip.mp4 sample.fps=5,10 anomaly.features=expressions,all""",

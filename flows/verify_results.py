@@ -25,12 +25,14 @@ from faceline.report.checking import (
     read_results,
 )
 from faceline.timeline import timecode
+from faceline.writable import check_writable, write_errors
 from flows import console
 from flows.files import replace_bytes, valid_text
 
 FRAME_LIMIT_S = 120.0
 """Seconds that decoding one frame may take."""
 
+_FRAME = "frame=FILE.png"
 _MARKS = {"holds": "ok", "open": "--", "broken": "BAD"}
 
 
@@ -173,6 +175,7 @@ def _check_target(target: Path) -> None:
         )
     if not target.parent.is_dir():
         raise UsageError("there is no such folder", where=str(target.parent))
+    check_writable(target.parent, _FRAME)
 
 
 def _show_event(kept: Kept, run: Run, request: Request, target: Path | None) -> None:
@@ -201,7 +204,8 @@ def _show_event(kept: Kept, run: Run, request: Request, target: Path | None) -> 
         told["picture"] = values["thumbnail"]
     if target is not None:
         png = marked_png(frame.rgb(), place.box_px, _words(told))
-        replace_bytes(target, png)
+        with write_errors(target, _FRAME, "cannot be written"):
+            replace_bytes(target, png)
         told["written"] = f"{target}, SHA-256 {hashlib.sha256(png).hexdigest()}"
     console.say()
     for name, text in told.items():

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from faceline import custody as chain
-from faceline.errors import FacelineError, UsageError
+from faceline.errors import UsageError
 from faceline.folders import DIR_MODE, FILE_MODE
 from faceline.keys import digest_of
 from faceline.report.counts import compute_counts
@@ -25,6 +25,7 @@ from faceline.report.findings import NO_FACE, face_keys, positions
 from faceline.report.pictures import ALIGNED, ORGANIZED, UNKNOWN, face_names, person_folder
 from faceline.report.swap import recover, replacing
 from faceline.stage import Inputs
+from faceline.writable import write_errors
 
 __all__ = ["check_replaceable", "compute_counts", "face_pictures", "is_ours", "run_bytes", "write_results"]
 
@@ -247,11 +248,5 @@ def _carry_over(old: Path, new: Path) -> None:
 
 @contextlib.contextmanager
 def _write_errors(folder: Path) -> Iterator[None]:
-    try:
+    with write_errors(folder, "output=DIR", "the results cannot be written"):
         yield
-    except OSError as error:
-        raise FacelineError(
-            f"the results cannot be written: {error.strerror or error}",
-            where=str(folder),
-            cure="free some space or choose another place with output=DIR",
-        ) from error

@@ -111,6 +111,22 @@ def test_every_wrong_use_is_2(arguments: list[str], line: Line, capsys: pytest.C
     assert printed.out == ""
 
 
+@pytest.mark.parametrize(
+    ("arguments", "cure"),
+    [
+        (["analyze", "--output", "x"], "options are written option=value: output=x"),
+        (["analyze", "--output=x"], "options are written option=value: output=x"),
+        (["analyze", "-output", "footage=x.mp4"], "options are written option=value: output=VALUE"),
+        (["analyze", "--"], "options are written option=value"),
+        (["footage=x.mp4", "analyze"], "the verb comes first: faceline analyze option=value …"),
+        (["--output", "x"], "the verb comes first: faceline VERB option=value …"),
+    ],
+)
+def test_other_programs_ways_get_a_cure(arguments: list[str], cure: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert f"; {cure}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("content", [b"", b"this is no video\n" * 100])
 def test_a_file_that_is_no_video_is_one_line_and_1(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "broken.mp4").write_bytes(content)
@@ -218,6 +234,22 @@ def test_models_lists_what_is_here(line: Line, tmp_path: Path, capsys: pytest.Ca
     assert "did you mean 'vggface2'" in capsys.readouterr().err
     assert main(["models", "fetch"]) == 2
     assert main(["models", "fetch", "mtcnn"]) == 0
+
+
+@pytest.mark.parametrize("name", ["models.folder", "FACELINE_MODELS"])
+def test_a_model_folder_that_is_named_has_to_exist(
+    name: str, line: Line, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = line.arguments()
+    if name.isupper():
+        monkeypatch.setenv(name, "/nosuch")
+    else:
+        given.append(f"{name}=/nosuch")
+    said = f"faceline: {name}=/nosuch: there is no such folder; make it, or correct {name}\n"
+    for arguments in (["plan", *given], ["analyze", *given], ["models", *given[len(line.arguments()) :]]):
+        assert main(arguments) == 2
+        assert capsys.readouterr().err == said
+    assert line.calls.computed == []
 
 
 # ------------------------------------------------------------------------------------------ small things

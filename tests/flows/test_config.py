@@ -442,6 +442,13 @@ def test_a_sweep_before_the_trials_makes_several_configurations() -> None:
     assert load_sweep(["sample.fps=5,10"], STAGES)[1].trials == load_config([], STAGES).trials
 
 
+@pytest.mark.parametrize("trials", [[], ["anomaly=lof"]], ids=["the space's trials", "trials that are named"])
+def test_each_combination_of_a_sweep_states_its_own_values(trials: list[str]) -> None:
+    configs = load_sweep(["sample.fps=5,8", *trials], STAGES)
+    assert [config.overrides for config in configs] == [("sample.fps=5",), ("sample.fps=8",)]
+    assert configs[0].given == ("sample.fps=5,8", *trials), "what the whole sweep can be begun anew from"
+
+
 def test_the_default_space_is_expanded_quickly() -> None:
     load_config([], STAGES)
     before_s = time.process_time()

@@ -20,6 +20,7 @@ from tests.flows.fakes import FakeFootage
 
 @pytest.fixture(autouse=True)
 def _nothing_cached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
     monkeypatch.setenv("FACELINE_MODELS", str(tmp_path / "models"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
 
@@ -43,7 +44,6 @@ def test_with_and_without_blendshapes_never_mix(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="faceline models fetch face_landmarker"):
         chosen("models.blendshapes=face_landmarker")
 
-    (tmp_path / "models").mkdir()
     (tmp_path / "models" / "face_landmarker.task").write_bytes(b"weights")
     line, facts, auto = chosen()
     assert "blendshapes face_landmarker (auto)" in line

@@ -64,7 +64,7 @@ def arguments(line: Line, *overrides: str) -> list[str]:
         (["until=cluster"], 2, "until= is for one footage"),
         (["sample.fps=5,10"], 2, "names several values"),
         (["custody.sign_key=/nowhere.pem"], None, "/nowhere.pem"),
-        (["embedder=vggface2", "models.folder=/nowhere"], None, "the weights of vggface2 are not on this machine"),
+        (["embedder=vggface2", "models.folder=/nowhere"], 2, "models.folder=/nowhere: there is no such folder"),
     ],
 )
 def test_a_configuration_is_refused_at_the_start(
@@ -85,7 +85,7 @@ def test_no_folder_is_refused(served: Line, capsys: pytest.CaptureFixture[str], 
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition(": ")[2].split(";")[0] for line in lines[:1]] == ["no folder is named"]
     assert "is no folder" in lines[1]
-    assert "cannot be made (Not a directory); see output" in lines[2]
+    assert "is a file, not a folder); choose another place with output=DIR" in lines[2]
 
 
 def test_an_archive_is_served_once(served: Line) -> None:

@@ -156,6 +156,16 @@ def test_the_frame_of_an_event(signed: chain.Chain, tmp_path: Path, capsys: Capt
     assert "is not written over" in capsys.readouterr().err
 
 
+def test_a_frame_that_cannot_be_written_is_told_before_anything_is_checked(
+    signed: chain.Chain, capsys: Captured
+) -> None:
+    assert main(["verify", str(signed.folder), "event=1", "frame=/proc/e.png"]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("faceline: /proc: cannot be written (")
+    assert said.err.endswith("choose another place with frame=FILE.png\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
