@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -119,8 +120,23 @@ def _encoded(make: Make, count: int) -> bytes:
     # A file and no memory: some muxers go back and read what they wrote.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / make.name
-        _encode(path, make, count)
+        with _usual_scheduling():
+            _encode(path, make, count)
         return path.read_bytes()
+
+
+@contextlib.contextmanager
+def _usual_scheduling() -> Iterator[None]:
+    """Give this thread its scheduling back afterwards.
+
+    SVT-AV1 makes the thread that opens it a real-time one with the highest priority where that is allowed (root). All
+    threads begun later inherit that, and such threads that wait for each other by spinning hold the machine for ever.
+    """
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 def _encode(path: Path, make: Make, count: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -32,6 +33,11 @@ def test_a_short_run_over_texts_has_no_findings(tmp_path: Path) -> None:
     tally = run(seed=1, media=0, texts=100, out=tmp_path / "found")
     assert tally.findings == {}
     assert {group for group, _ in tally.counts} == {"file", "command line", "manifest", "run.json"}
+
+
+def test_making_files_leaves_the_priority_of_this_process_alone(seeds: list[tuple[str, bytes]]) -> None:
+    assert "av1.ivf" in {name for name, _ in seeds}
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 def test_a_case_follows_from_its_number_alone(seeds: list[tuple[str, bytes]]) -> None:
