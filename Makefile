@@ -39,7 +39,7 @@ demo: $(STAMP)  ## Make footage with known moments, analyse it, and count how ma
 	$(BIN)/python -m flows.demo
 
 test: $(STAMP)  ## Run all tests (those on real clips need ../shared/data or FACELINE_TESTDATA)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(TESTS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: $(STAMP)  ## Style, types and the direction of imports
 	$(BIN)/ruff check .

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import ray
 
+from tasks.descendants import processes_that_name, see_off
 from tasks.remote import (
     INTRODUCE_S,
     Cluster,
@@ -43,6 +44,7 @@ ASK_S = 1.0
 
 ANSWER_S = 30.0
 TAKE_S = 0.5
+ENDING_S = 10.0
 MOST_LETTERS = 200
 LONGEST_FOLDER = 24
 """Ray puts sockets below its folder, and their paths may have 107 bytes."""
@@ -317,8 +319,11 @@ class RayCluster(Cluster):
         self._disconnect()
 
     def _disconnect(self) -> None:
+        own = [] if self._folder is None else processes_that_name(self._folder)
         with contextlib.suppress(Exception):
             ray.shutdown()
+        # Ray waits for some of its processes only; workers go when they notice that they are alone.
+        see_off(own, ENDING_S)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 

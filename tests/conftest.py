@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 # Examples take as long as a busy machine takes; no test here is about time.
@@ -28,6 +30,11 @@ hypothesis.settings.load_profile("faceline")
 def _testdata() -> Path:
     named = os.environ.get("FACELINE_TESTDATA")
     return Path(named) if named else ROOT.parent / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files marked ``long`` first, so that no process ends up with one of them when the others have nothing left."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 def pytest_report_header() -> list[str]:
@@ -56,6 +63,17 @@ def vggface2_folder(testdata: Path) -> Path:
     folder = testdata / "models"
     assert (folder / "20180402-114759-vggface2.pt").is_file(), f"the clips are here, but no VGGFace2 weights: {folder}"
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of the tests' own for logs and the history of temporary servers."""
+    folder = tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FACELINE_STATE", str(folder))
+        patch.setenv("PREFECT_HOME", str(folder / "prefect-home"))
+        patch.delenv("PREFECT_API_URL", raising=False)
+        yield folder
 
 
 @pytest.fixture(scope="session", autouse=True)

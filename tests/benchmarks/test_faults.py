@@ -13,6 +13,8 @@ from benchmarks.faults.faults import FAULTS, TITLES, Known, Struck, aftermath, d
 from benchmarks.faults.place import OPTIONS, Ended, Left, Place
 from benchmarks.faults.run import Tally, main, print_table, run
 
+pytestmark = pytest.mark.long
+
 CHEAP = ("sample.fps=2", "runtime.workers=1")
 """Still two segments, and a worker process."""
 

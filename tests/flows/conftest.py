@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,21 +12,6 @@ import pytest
 
 from faceline.stages import STAGES
 from tests.flows.fakes import Calls, fake_finish, fake_span, fake_stages, open_fake
-
-# Before Prefect is imported: no telemetry, and nothing written to the home of whoever runs the tests.
-os.environ.setdefault("DO_NOT_TRACK", "1")
-os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def private_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder of the tests' own for logs and the history of temporary servers."""
-    folder = tmp_path_factory.mktemp("state")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FACELINE_STATE", str(folder))
-        patch.setenv("PREFECT_HOME", str(folder / "prefect-home"))
-        patch.delenv("PREFECT_API_URL", raising=False)
-        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ from tests.flows.conftest import Line
 from tests.flows.test_flow import last_flow_run, task_runs
 from tests.flows.travelling import ASKS, TRAVELLING
 
-pytestmark = [pytest.mark.prefect, pytest.mark.xdist_group("clusters")]
+pytestmark = [pytest.mark.prefect, pytest.mark.long]
 
 ROOT = Path(__file__).resolve().parents[2]
 STARTED_S = 90.0
@@ -275,7 +275,7 @@ def test_ray_on_this_machine(line: Line, asks: Path) -> None:
 
 def far(line: Line, given: list[str]) -> str:
     """Run ``analyze`` with travelling stages in another process; what it prints."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "FACELINE_STATE": str(line.folder / "state")}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop("PREFECT_API_URL", None)
     ended = subprocess.run(
         [sys.executable, "-m", "tests.flows.travelling", *given],

@@ -28,7 +28,7 @@ from flows.sweep import sweep
 from tests.faceline.planted import DAY_S, plant
 from tests.flows.conftest import Line
 
-pytestmark = pytest.mark.prefect
+pytestmark = [pytest.mark.prefect, pytest.mark.long]
 
 
 def root(line: Line) -> Path:

@@ -21,14 +21,14 @@ from faceline.made.script import short_test_script
 from faceline.made.truth import Truth
 from tests.s3 import BUCKET, S3Server
 
-pytestmark = [pytest.mark.prefect, pytest.mark.models, pytest.mark.xdist_group("line")]
+pytestmark = [pytest.mark.prefect, pytest.mark.models, pytest.mark.long]
 
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = ("sample.fps=5", "sample.segment_s=2.5", "gridsearch=small")
 
 
 def faceline(folder: Path, *arguments: str, store: str = "store") -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "FACELINE_STATE": str(folder / "state")}
+    environment = dict(os.environ)
     for name in ("PREFECT_API_URL", "FACELINE_MODELS"):
         environment.pop(name, None)
     root = store if "://" in store else folder / store

@@ -26,7 +26,7 @@ from tasks.guarded import GuardedOpener
 from tests.flows.conftest import Line
 from tests.flows.fakes import FakeFootage, open_fake
 
-pytestmark = pytest.mark.prefect
+pytestmark = [pytest.mark.prefect, pytest.mark.long]
 
 
 class Nights:

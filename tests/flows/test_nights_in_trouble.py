@@ -14,7 +14,7 @@ from flows.outage import OutageError
 from tests.flows.conftest import Line
 from tests.flows.fakes import open_fake
 
-pytestmark = pytest.mark.prefect
+pytestmark = [pytest.mark.prefect, pytest.mark.long]
 
 
 class Nights:

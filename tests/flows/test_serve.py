@@ -27,6 +27,8 @@ from flows.serve import missed_reason, place_of, plan_of, served_once, serving_s
 from tests.conftest import ROOT
 from tests.flows.conftest import Line
 
+pytestmark = pytest.mark.long
+
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 
 

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.real]
 
 
 def faceline(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "FACELINE_STATE": str(folder / "state")}
+    environment = dict(os.environ)
     environment.pop("PREFECT_API_URL", None)
     environment.pop("FACELINE_MODELS", None)
     return subprocess.run(
