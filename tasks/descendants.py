@@ -11,7 +11,7 @@ KILLED_S = 5.0
 
 
 def processes_that_name(text: str) -> list[psutil.Process]:
-    """Children of this process with that text in an argument, such as a folder of their own, and all their descendants."""
+    """Children of this process with that text in an argument, such as a folder of theirs, and all their descendants."""
     named = []
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.Error):
