@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from faceline.artifacts import MANIFEST, Manifest
@@ -14,6 +15,19 @@ from faceline.payloads import StoredPayload, hash_file, listing_digest
 from faceline.store import Store
 
 DAY_S = 86400.0
+
+
+def forked(function: Callable[..., object], *arguments: object) -> None:
+    """Call a function in a process that was forked, and end it with nothing of what libraries do at the end.
+
+    What Prefect registers for that ends forks of a process in which it has run with 1, whatever they did.
+    """
+    try:
+        function(*arguments)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
 
 
 @dataclass(frozen=True)

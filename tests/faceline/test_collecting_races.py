@@ -24,7 +24,7 @@ from faceline.runs import dead_runs, live_runs, running
 from faceline.stage import Payload
 from faceline.store import Store
 from faceline.uses import Uses, gate
-from tests.faceline.planted import plant
+from tests.faceline.planted import forked, plant
 from tests.faceline.test_store import _commit, _parts
 
 # Forked: a hundred megabytes of libraries need not be imported by each of them.
@@ -38,7 +38,7 @@ LONG_AGO_S = 1.0e9
 @contextlib.contextmanager
 def processes(*functions: Callable[[], None]) -> Iterator[Sequence[BaseProcess]]:
     """Run functions in processes of their own; those that still run at the end of the block are killed."""
-    made = [FORK.Process(target=function) for function in functions]
+    made = [FORK.Process(target=forked, args=(function,)) for function in functions]
     for process in made:
         process.start()
     try:

@@ -31,6 +31,7 @@ from faceline.latest import Place, recall, remember
 from faceline.payloads import hash_file
 from faceline.remote import forget_folders
 from faceline.store import Store
+from tests.faceline.planted import forked
 from tests.faceline.test_store import OUTPUTS, RUNTIME, _chunk, _commit, _parts
 from tests.s3 import BUCKET, KEY_ID, SECRET, S3Server, every
 
@@ -611,7 +612,7 @@ def test_threads_share_one_connection_and_a_forked_process_makes_its_own(store: 
     assert {id(folder) for folder in folders} == {id(store.folder)}
     context = multiprocessing.get_context("fork")
     answers = context.SimpleQueue()
-    process = context.Process(target=_in_a_fork, args=(store, ref, answers))
+    process = context.Process(target=forked, args=(_in_a_fork, store, ref, answers))
     process.start()
     process.join(60)
     assert process.exitcode == 0

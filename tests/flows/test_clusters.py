@@ -247,14 +247,6 @@ def test_a_missing_extra_is_named(far_line: Line, monkeypatch: pytest.MonkeyPatc
         pass
 
 
-def test_the_cluster_of_this_machine_is_gone_with_the_run(far_line: Line, asks: Path) -> None:
-    assert analyze(arguments(far_line, "runtime.workers=2")) == 0
-    processes = {int(text.split()[1]) for text in (asks / "computed").read_text().splitlines()}
-    assert processes
-    assert os.getpid() not in processes
-    assert not [process for process in processes if Path(f"/proc/{process}").exists()]
-
-
 def test_ray_on_this_machine(line: Line, asks: Path) -> None:
     """In a process of its own: Ray reads its settings when it is imported, once."""
     (asks / "detect.speak").touch()

@@ -5,15 +5,18 @@ And wherever stages run, artifacts are the same, byte for byte: once per kind of
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 import pytest
 
 from faceline.made.render import render
@@ -24,16 +27,33 @@ from tests.s3 import BUCKET, S3Server
 pytestmark = [pytest.mark.prefect, pytest.mark.models, pytest.mark.long]
 
 ROOT = Path(__file__).resolve().parents[2]
+MARK = "FACELINE_TEST_LINE"
+"""Set for every process that a command here begins."""
+
 OPTIONS = ("sample.fps=5", "sample.segment_s=2.5", "gridsearch=small")
 
 
 def faceline(folder: Path, *arguments: str, store: str = "store") -> subprocess.CompletedProcess[str]:
-    environment = dict(os.environ)
+    environment = {**os.environ, MARK: str(folder)}
     for name in ("PREFECT_API_URL", "FACELINE_MODELS"):
         environment.pop(name, None)
     root = store if "://" in store else folder / store
     command = [sys.executable, "-m", "flows.cli", *arguments, f"store.root={root}"]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=540, check=False)
+
+
+def lingering(folder: Path) -> list[str]:
+    """Processes of commands for this folder that are still there; multiprocessing's own helpers have a moment to go."""
+    until_s = time.monotonic() + 3.0
+    while True:
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get(MARK) == str(folder) and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(" ".join(process.cmdline()))
+        if not found or time.monotonic() > until_s:
+            return found
+        time.sleep(0.1)
 
 
 def digests(results: Path) -> dict[str, str]:
@@ -79,6 +99,7 @@ def run(folder: Path, runner: str) -> dict[str, object]:
     where = (f"footage={folder / 'made.mp4'}", f"output={folder / runner}")
     ended = faceline(folder, "analyze", *where, *OPTIONS, f"runner={runner}", store=f"store-{runner}")
     assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert lingering(folder) == [], "a cluster of this machine, its workers and the server go with the run"
     states = {entry["state"] for entry in json.loads((folder / runner / "run.json").read_text())["stages"]}
     assert states == {"run"}
     return contents(folder / f"store-{runner}")

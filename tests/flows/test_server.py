@@ -121,7 +121,9 @@ def _in_a_process_of_its_own(script: str, state: Path) -> str:
 
 
 @pytest.mark.prefect
-def test_a_temporary_server_leaves_the_environment_as_it_was_and_its_slot_free(no_names: Path, tmp_path: Path) -> None:
+def test_a_temporary_server_leaves_the_environment_as_it_was_and_its_slot_free(
+    no_names: Path, private_state: Path
+) -> None:
     said = _in_a_process_of_its_own(
         """
         import os, sys
@@ -148,7 +150,7 @@ def test_a_temporary_server_leaves_the_environment_as_it_was_and_its_slot_free(n
         except FacelineError as error:
             print(error)
         """,
-        tmp_path / "state",
+        private_state,
     )
     assert "has imported Prefect already" in said, "Prefect reads its settings once"
 
