@@ -94,7 +94,12 @@ def results_below(folder: Path) -> list[Path]:
     """
 
     def unreadable(error: OSError) -> None:
-        raise error
+        # What is passed over would not be kept.
+        raise UsageError(
+            f"cannot be read: {error.strerror}",
+            where=str(error.filename or folder),
+            cure="make it readable, or name the results folders that are to be kept one by one",
+        ) from error
 
     found, seen = [], set()
     for path, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):

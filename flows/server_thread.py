@@ -23,6 +23,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 from faceline.folders import make_private_dirs, open_private
 
@@ -157,9 +158,16 @@ class ServerThread:
             with self._changed:
                 self._changed.notify_all()
 
+    def _hosts(self) -> list[str]:
+        """Names by which it answers: loopback's, and those of pages that it is told to answer."""
+        pages = self._settings["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"].split(",")
+        named = ["*" if page.strip() == "*" else urlsplit(page.strip()).hostname for page in pages]
+        return sorted({"127.0.0.1", "localhost", *filter(None, named)})
+
     def _serve(self) -> None:
         import uvicorn
         from prefect.server.api import server
+        from starlette.middleware.trustedhost import TrustedHostMiddleware
 
         # All that the main thread needs of Prefect, before it may: two threads in one web of modules that import
         # each other can meet half of a module.
@@ -180,7 +188,8 @@ class ServerThread:
         if not self._whole:
             server.API_ROUTERS = _used(server.API_ROUTERS)
         config = uvicorn.Config(
-            server.create_app(ephemeral=not self._whole),
+            # By a name that it lets point here, a page of another site would be of this one to a browser.
+            TrustedHostMiddleware(server.create_app(ephemeral=not self._whole), allowed_hosts=self._hosts()),
             log_config=None,
             log_level="error",
             lifespan="on",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +107,19 @@ def test_results_behind_a_link_are_found_and_a_circle_ends(tmp_path: Path) -> No
     (results / "there").symlink_to(elsewhere, target_is_directory=True)
     (elsewhere / "back").symlink_to(results, target_is_directory=True)
     assert pins.results_below(results) == [results / "here", results / "there"]
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("open", "shut"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text("{}")
+    scandir = os.scandir
+
+    def strict(path: str) -> Any:
+        if str(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", strict)
+    with pytest.raises(UsageError, match=r"shut: cannot be read: Permission denied"):
+        pins.results_below(tmp_path)

@@ -96,6 +96,9 @@ def test_a_temporary_server_answers_and_goes_with_a_killed_run(no_names: Path, t
         asked = urllib.request.Request(f"{url}/health", headers={"Origin": origin})
         with urllib.request.urlopen(asked, timeout=30) as answer:
             assert answer.headers["Access-Control-Allow-Origin"] == allowed, "no page of another site reads it"
+    named_by_another = urllib.request.Request(f"{url}/health", headers={"Host": "rebound.example.org"})
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(named_by_another, timeout=30)
     assert (tmp_path / "state" / "prefect" / "slot-0" / "prefect.db").is_file()
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(f"{url}/collections/views/aggregate-worker-metadata", timeout=30)
