@@ -65,7 +65,7 @@ SMALLEST_SEARCHED_PX = 20.0
 _COARSE_FACE_PX = 28.0
 
 #: Sampled frames held in memory at once, if they are small; a span between two key frames is never cut by it.
-_WINDOW_FRAMES = 64
+_WINDOW_FRAMES = 32
 
 
 class DetectParams(StageParams):

@@ -29,7 +29,7 @@ from faceline.stage import Runtime
 from faceline.threads import share_cores
 from faceline.weights import ResolvedModel, resolve
 from tasks.runner import StageOutcome, StageRequest, key_parts, run_stage
-from tasks.worker_process import MOST_MODELS, PACKAGES, Interrupted, give_back_memory, import_ahead, travelling
+from tasks.worker_process import MOST_MODELS, PACKAGES, REST_S, Interrupted, give_back_memory, import_ahead, travelling
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class WorkerDiffersError(FacelineError):
     """A worker has not what the run was begun with: other code, other Python."""
 
 
-_residents = Residents(MOST_MODELS)
+_residents = Residents(MOST_MODELS, REST_S)
 _open: dict[str, Line] = {}
 _call: contextvars.ContextVar[str | None] = contextvars.ContextVar("remote_call", default=None)
 _once = threading.Lock()
@@ -104,6 +104,7 @@ class Sent:
             except Exception as error:
                 raised = travelling(error)
             finally:
+                _residents.tidy()
                 give_back_memory()
             # Out here: raised while another is handled, it would take that one along, which may not travel.
             raise raised

@@ -33,6 +33,10 @@ PACKAGES = ("faceline", "tasks", "flows")
 MOST_MODELS = 12
 """Loaded models kept: twice the six networks of a run, since two stages may use one network at the same time."""
 
+REST_S = 20.0
+"""How long a loaded model may rest: longer than it does between short footages of an archive, but not for as long as the
+trials of an hour last, which need the memory and no network."""
+
 REPORT_S = 0.2
 """Least time between two reports of a stage's progress."""
 
@@ -76,7 +80,7 @@ def serve(connection: Connection) -> None:
     for name in PACKAGES:
         logging.getLogger(name).setLevel(logging.INFO)
         logging.getLogger(name).addHandler(handler)
-    residents = Residents(MOST_MODELS)
+    residents = Residents(MOST_MODELS, REST_S)
     stops: dict[int, threading.Event] = {}
     try:
         while True:
@@ -127,6 +131,7 @@ def _run(line: _Line, call: int, request: Any, residents: Residents, stop: threa
             os._exit(1)
         return
     line.send(call, "done", outcome)
+    residents.tidy()
     give_back_memory()
 
 

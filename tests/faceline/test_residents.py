@@ -74,3 +74,24 @@ def test_closing_closes_what_rests() -> None:
 def test_what_has_no_close_is_let_go() -> None:
     with Residents().lend("a", object):
         pass
+
+
+def test_what_rested_too_long_is_closed_and_loaded_anew_when_asked_for() -> None:
+    now_s = 100.0
+    residents = Residents(5, rest_s=20.0, clock=lambda: now_s)
+    with residents.lend("a", Model) as early:
+        pass
+    now_s = 110.0
+    with residents.lend("b", Model) as late:
+        pass
+    now_s = 125.0
+    with residents.lend("c", Model) as used:
+        residents.tidy()
+    assert (early.closed, late.closed, used.closed) == (1, 0, 0)
+    with residents.lend("b", Model) as again:
+        assert again is late
+    with residents.lend("a", Model) as anew:
+        assert anew is not early
+    now_s = 1000.0
+    residents.tidy()
+    assert (late.closed, used.closed, anew.closed) == (1, 1, 1)
