@@ -29,6 +29,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 from prefect.logging.handlers import APILogWorker
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.states import Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -160,9 +161,14 @@ def for_job(flow: Flow[..., Any], job: Job, name: str) -> Flow[..., Any]:
 
 @contextlib.contextmanager
 def ending(temporary_server: bool) -> Iterator[None]:
-    """Around the call of a flow: a polite request to end is an exit code, and the server's log is completed."""
+    """Around the call of a flow: a polite request to end is an exit code, and the server's log is completed.
+
+    A temporary server gets no heartbeats: nobody there would miss them, and a flow's end would wait for the thread that
+    sends them, which looks up once a second.
+    """
     try:
-        yield
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if temporary_server else None):
+            yield
     except TerminationSignal as ended:
         raise SystemExit(128 + ended.signal) from ended
     finally:

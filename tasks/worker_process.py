@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import ctypes
+import gc
 import importlib
 import logging
 import logging.handlers
@@ -23,9 +24,10 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
+from faceline.errors import FacelineError
 from faceline.residents import Residents
 from faceline.threads import share_cores
-from tasks.importing import without_collecting
+from tasks.importing import spare_pandas, without_collecting, without_pandas
 
 log = logging.getLogger(__name__)
 
@@ -70,11 +72,29 @@ class _Records(logging.handlers.QueueHandler):
         self.queue.send(_call.get(), "log", vars(record))  # type: ignore[attr-defined]
 
 
-def serve(connection: Connection) -> None:
-    """Run requests until the connection ends."""
+def serve(connection: Connection, modules: Sequence[str] = (), twins: Sequence[Connection] = ()) -> None:
+    """Run requests until the connection ends.
+
+    Args:
+        connection: where requests come from, and answers go to.
+        modules: imported first: beside the first stages, or before them and before forking.
+        twins: connections of workers that are to be forked from this one.
+    """
     # Ctrl-C reaches all processes of a terminal; what is to stop is said by the one that orders.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     share_cores()
+    # Arrow brings two allocators along; the one that it does not use would have a thread.
+    os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
+    # Before there are threads: two that have Arrow convert its first values at the same time can crash the process.
+    importlib.import_module("pyarrow")
+    spare_pandas()
+    forked: list[int] = []
+    if twins:
+        import_ahead(("tasks.runner", "faceline.stages", *modules))
+        _read_code()
+        connection, forked = _fork(connection, twins)
+    else:
+        threading.Thread(target=import_ahead, args=(modules,), name="import-ahead", daemon=True).start()
     line = _Line(connection)
     handler = _Records(line)
     for name in PACKAGES:
@@ -83,6 +103,9 @@ def serve(connection: Connection) -> None:
     residents = Residents(MOST_MODELS, REST_S)
     stops: dict[int, threading.Event] = {}
     try:
+        line.send(None, "here", os.getpid())
+        for pid in forked:
+            threading.Thread(target=_tell_end, args=(line, pid), name="twin", daemon=True).start()
         while True:
             kind, *content = connection.recv()
             if kind == "run":
@@ -94,8 +117,6 @@ def serve(connection: Connection) -> None:
             elif kind == "stop":
                 if content[0] in stops:
                     stops[content[0]].set()
-            elif kind == "import":
-                threading.Thread(target=import_ahead, args=content, name="import-ahead", daemon=True).start()
             elif kind == "end":
                 residents.close()
                 # Everything is sent; to tear down the libraries would take a second, which the run would wait for.
@@ -104,6 +125,47 @@ def serve(connection: Connection) -> None:
     except (EOFError, OSError):
         # Nobody is left to hear of the stages under way; their drafts are swept up by the next run.
         os._exit(1)
+
+
+def _read_code() -> None:
+    """Read the code of all stages, which every stage's key needs, once for all twins."""
+    from faceline.fingerprint import code_digests
+    from faceline.stages import STAGES
+
+    # What is amiss is met again, and told, by the stage that needs it.
+    with contextlib.suppress(FacelineError, OSError, SyntaxError):
+        for stage in STAGES:
+            code_digests(stage)
+
+
+def _fork(connection: Connection, twins: Sequence[Connection]) -> tuple[Connection, list[int]]:
+    """Fork a process for each twin: in a twin its connection, in this process its own, and the twins' process IDs.
+
+    Nothing is forked where there are other threads already: what they hold would never be let go of in a twin.
+    """
+    forked: list[int] = []
+    if len(os.listdir("/proc/self/task")) == 1:  # noqa: PTH208 (names alone are wanted)
+        # What is there stays; to look at it when collecting garbage would copy its pages.
+        gc.freeze()
+        for twin in twins:
+            pid = os.fork()
+            if pid == 0:
+                # Whose ends were open here as well would never be known to have ended.
+                for other in (connection, *twins):
+                    if other is not twin:
+                        other.close()
+                return twin, []
+            forked.append(pid)
+    for twin in twins:
+        twin.close()
+    return connection, forked
+
+
+def _tell_end(line: _Line, pid: int) -> None:
+    """Tell how a twin ended: it is no child of the process that orders, which cannot ask."""
+    with contextlib.suppress(OSError):
+        _, status = os.waitpid(pid, 0)
+        line.send(None, "ended", pid, os.waitstatus_to_exitcode(status))
 
 
 def _run(line: _Line, call: int, request: Any, residents: Residents, stop: threading.Event) -> None:
@@ -159,8 +221,8 @@ def travelling(error: BaseException) -> BaseException:
 
 def import_ahead(modules: Sequence[str]) -> None:
     """Import what stages will need; what cannot be imported is left for the stage to complain about."""
-    # Stages are under way meanwhile: what they hold is not to stay for good.
-    with without_collecting(freeze=False):
+    # Stages may be under way meanwhile: what they hold is not to stay for good.
+    with without_collecting(freeze=False), without_pandas():
         for module in modules:
             try:
                 importlib.import_module(module)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import multiprocessing
 import queue
 import threading
 import time
@@ -19,7 +18,7 @@ from typing import Any
 
 from faceline.errors import FacelineError, TimeLimitError
 from tasks.runner import StageOutcome, StageRequest, run_stage
-from tasks.worker_process import serve
+from tasks.worker_births import Forked, Spawned, bear
 
 END_S = 5.0
 """How long idle workers are given to end by themselves."""
@@ -155,10 +154,10 @@ class Workers:
         self._closed = False
 
     def start(self) -> None:
-        """Start a first process now, so that it has its libraries when the first request comes."""
+        """Start processes now, so that they have their libraries when the first request comes."""
         with self._lock:
             if not self._workers:
-                self._workers.append(self._begin())
+                self._begin(self._most)
 
     def run(self, request: StageRequest) -> StageOutcome:
         """Run a request; its progress is reported by its own runtime.
@@ -189,14 +188,18 @@ class Workers:
     def _roomy(self) -> _Worker | None:
         """The process with the fewest stages, a new one where all are busy; None where there is no room."""
         self._workers = [worker for worker in self._workers if not worker.lost]
-        best = min(self._workers, key=lambda worker: len(worker.calls), default=None)
-        if (best is None or best.calls) and len(self._workers) < self._most:
-            best = self._begin()
-            self._workers.append(best)
-        return best if best is not None and len(best.calls) < self._per_process else None
+        if not self._workers:
+            self._begin(self._most)
+        elif len(self._workers) < self._most and all(worker.calls for worker in self._workers):
+            self._begin(1)
+        there = [worker for worker in self._workers if worker.process.there]
+        best = min(there, key=lambda worker: len(worker.calls), default=None)
+        # What is still to be forked is worth waiting for: it will have nothing to do.
+        full = best is None or len(best.calls) >= (self._per_process if len(there) == len(self._workers) else 1)
+        return None if full else best
 
-    def _begin(self) -> _Worker:
-        return _Worker(self._modules, self._lock)
+    def _begin(self, count: int) -> None:
+        self._workers.extend(_Worker(born, self._lock) for born in bear(count, self._modules))
 
     def close(self, *, now: bool = False) -> None:
         """End all processes; with ``now`` in the middle of whatever they do."""
@@ -205,7 +208,12 @@ class Workers:
             workers, self._workers = self._workers, []
             self._lock.notify_all()
         for worker in workers:
-            worker.end(now=now)
+            if now:
+                worker.kill()
+            else:
+                worker.send("end")
+        for worker in workers:
+            worker.end()
 
 
 @contextlib.contextmanager
@@ -224,40 +232,37 @@ class _Worker:
     """One process, seen from here.
 
     Args:
-        modules: what it shall import first.
+        process: it.
         changed: guards ``calls`` and ``lost``, and is told of their changes.
     """
 
-    def __init__(self, modules: Sequence[str], changed: threading.Condition) -> None:
+    def __init__(self, process: Spawned | Forked, changed: threading.Condition) -> None:
         self.calls: dict[int, Call] = {}
         self.lost = False
+        self.process = process
         self._changed = changed
         self._sending = threading.Lock()
-        # Spawned, not forked: this process has threads, and libraries whose locks would be copied as they are.
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs,), name="faceline-worker", daemon=True)
-        self._process.start()
-        theirs.close()
         threading.Thread(target=self._listen, name="worker-listener", daemon=True).start()
-        if modules:
-            self.send("import", modules)
 
     def send(self, *message: Any) -> None:
         """Tell the process something; that it is gone is noticed by the listener."""
         with self._sending, contextlib.suppress(OSError):
-            self._connection.send(message)
+            self.process.connection.send(message)
 
     def _listen(self) -> None:
         with contextlib.suppress(EOFError, OSError):
             while True:
-                number, *message = self._connection.recv()
+                number, *message = self.process.connection.recv()
                 call = self.calls.get(number)
                 if call is not None:
                     self._tell(call, tuple(message))
                 elif message[0] == "log":
                     handle_record(message[1])
-        self._process.join()
+                else:
+                    with self._changed:
+                        self.process.hear(*message)
+                        self._changed.notify_all()
+        self.process.gone()
         with self._changed:
             self.lost = True
             lost, self.calls = self.calls, {}
@@ -273,8 +278,11 @@ class _Worker:
         call.hear(message)
 
     def _epitaph(self) -> WorkerLostError:
-        code = self._process.exitcode or 0
-        how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        code = self.process.exit_code()
+        if code is None:
+            how = "ended"
+        else:
+            how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         return WorkerLostError(
             f"a worker process {how} in the middle of a stage",
             cure="if it happens again, lower runtime.workers or runtime.batch_size: memory may be short",
@@ -282,15 +290,10 @@ class _Worker:
 
     def kill(self) -> None:
         """End the process in the middle of whatever it does."""
-        self._process.kill()
+        self.process.kill()
 
-    def end(self, *, now: bool) -> None:
-        """End the process."""
-        if now:
-            self._process.kill()
-        else:
-            self.send("end")
-        self._process.join(END_S)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
+    def end(self) -> None:
+        """Wait until the process has ended, as it was told to; end it if it does not."""
+        if not self.process.join(END_S):
+            self.process.kill()
+            self.process.join(END_S)

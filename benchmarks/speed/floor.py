@@ -7,6 +7,7 @@ several batch sizes the cheapest counts.
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -86,9 +87,11 @@ def _units(analysis: Analysis) -> dict[str, int]:
     embedded = analysis.table("embed", "embedded", ["state"])["state"].to_pylist()
     expressions = analysis.table("emote", "expressions", ["emotion_state", "measures_state"]).to_pylist()
     absent = analysis.models.get("blendshapes", "none") == "none"
+    # One picture in every interval is searched, whether or not there is a face in it.
+    searches = math.ceil(float(analysis.run["footage"]["duration_s"]) / analysis.run["config"]["detect"]["interval_s"])
     return {
         "decoding": int(analysis.run["footage"]["frames_decoded"]),
-        "detector": len({row["frame"] for row in detected if row["detected"]}),
+        "detector": max(searches, len({row["frame"] for row in detected if row["detected"]})),
         "face mesh, one pass": sum(state == "ok" for state in states),
         "embedder": sum(state == "embedded" for state in embedded),
         "emotions": sum(row["emotion_state"] == "ok" for row in expressions),
@@ -183,6 +186,8 @@ def _blendshapes(analysis: Analysis) -> dict[str, Any]:
     entry = next(s for s in analysis.run["stages"] if s["stage"] == "align")
     landmarks = np.load(analysis.store / "align" / entry["key"] / "landmarks.npy", mmap_mode="r")
     whole = np.array(landmarks[np.isfinite(landmarks).all(axis=(1, 2))][:64])
+    if not len(whole):
+        raise ValueError("no face of the first segment has a mesh")
     network = Blendshapes(model.path)
     try:
         return per_batch(network.scores, whole)

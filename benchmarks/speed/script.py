@@ -146,6 +146,9 @@ class Asked:
     Args:
         identity: the weights that it embeds with.
         seek: whether it seeks to every frame; otherwise it decodes forward.
+
+    Attributes:
+        start_s: wall seconds from its start until its models were loaded.
     """
 
     def __init__(self, identity: ResolvedModel, *, seek: bool = True) -> None:
@@ -155,10 +158,12 @@ class Asked:
         if not seek:
             command += ["--no-seek"]
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed with the script)
+        began = time.perf_counter()
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True
         )
         self._answer()
+        self.start_s = time.perf_counter() - began
 
     def __enter__(self) -> Asked:
         return self

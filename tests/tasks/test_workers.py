@@ -195,7 +195,7 @@ def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
             own = Workers(1, 1)
             call = own.submit(request(Path({str(tmp_path)!r}), "endless"))
             time.sleep(0.1)
-            print(own._workers[0]._process.pid, flush=True)
+            print(own._workers[0].process._process.pid, flush=True)
             time.sleep(60)
     """
     (tmp_path / "parent.py").write_text(textwrap.dedent(code))

@@ -89,6 +89,7 @@ def compute(params: WorkParams, inputs: Inputs, runtime: Runtime) -> Iterator[di
                 "model": pa.array([model], pa.int64()),
                 "threads": [os.environ.get("OPENBLAS_NUM_THREADS", "")],
                 "prefect": ["prefect" in sys.modules],
+                "parent": pa.array([os.getppid()], pa.int64()),
             }
         )
     }

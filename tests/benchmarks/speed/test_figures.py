@@ -46,10 +46,12 @@ def analysis(wall_s: float, *, frames: int = 100, cpu_s: float = 10.0) -> Analys
 
 def test_ratio_is_the_median_of_the_rounds_and_not_of_either_side() -> None:
     answers = [{"frames": 10, "seconds": s, "cpu_s": 2 * s, "frames_with_face": 8, "faces": 8} for s in (1.0, 2.0, 5.0)]
-    found = ratio.figures([analysis(10.0), analysis(5.0), analysis(20.0)], answers)
+    found = ratio.figures([analysis(10.0), analysis(5.0), analysis(20.0)], answers, 15.0)
     # 10, 20 and 5 frames/s against 10, 5 and 2.
     assert found["ratios"] == pytest.approx([1.0, 4.0, 2.5]) and found["ratio"] == pytest.approx(2.5)
     assert found["fps"] == 10 and found["script_fps"] == 5
+    # The script's 15 s until its models are loaded, and 100 frames, against 10, 5 and 20 s.
+    assert found["whole_ratio"] == pytest.approx(3.25)
     assert found["cpu_ratio"] == pytest.approx(4.0)  # 0.4 s against 0.1 s a frame
     assert found["real_time"] == 2.0 and found["rss_mb"] == 520
     assert found["stages"]["detect"] == {"seconds": 2.0, "fps": 50.0, "real_time": 10.0}

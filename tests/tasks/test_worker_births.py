@@ -1,0 +1,149 @@
+"""Workers forked from the first one: they share what it imported, and are told, lost and ended like any other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from faceline.errors import TimeLimitError
+from tasks.worker_births import Forked, Spawned
+from tasks.workers import Call, WorkerLostError, Workers, open_workers
+from tests.tasks.test_workers import ROOT, request, row
+
+LIBRARIES = ("tests.tasks.worker_stages",)
+SILENT: Callable[[int, int], None] = lambda done, total: None  # noqa: E731
+
+
+@pytest.fixture
+def pair() -> Iterator[Workers]:
+    """Two processes, the second forked from the first."""
+    with open_workers(2, 2, LIBRARIES) as made:
+        yield made
+
+
+def meet(workers: Workers, root: Path) -> list[dict[str, object]]:
+    """What two stages say that ran at the same time, in the order of the workers."""
+    (meeting := root / "meeting").mkdir()
+    calls = [workers.submit(request(root, "together", number, meeting)) for number in range(2)]
+    return [row(call.result(SILENT)) for call in calls]
+
+
+def kept_busy(workers: Workers, root: Path) -> Call:
+    """A stage that does not end, in the first process: what comes next is the second's."""
+    return workers.submit(request(root, "endless", 99))
+
+
+def test_the_second_is_forked_from_the_first(pair: Workers, tmp_path: Path) -> None:
+    first, second = meet(pair, tmp_path)
+    assert first["parent"] == os.getpid()
+    assert second["parent"] == first["process"]
+    assert [type(worker.process) for worker in pair._workers] == [Spawned, Forked]
+    assert second["threads"] == "1"
+
+
+@pytest.mark.parametrize(("do", "words"), [("die", "was ended by signal 9"), ("exit", "ended with exit code 7")])
+def test_a_forked_one_that_is_lost_is_told_and_replaced(pair: Workers, tmp_path: Path, do: str, words: str) -> None:
+    busy = kept_busy(pair, tmp_path)
+    with pytest.raises(WorkerLostError, match=f"a worker process {words} in the middle of a stage"):
+        pair.run(request(tmp_path, do))
+    assert row(pair.run(request(tmp_path)))["parent"] == os.getpid(), "by one of its own"
+    busy.kill()
+
+
+def test_a_forked_one_outlives_the_first(pair: Workers, tmp_path: Path) -> None:
+    (meeting := tmp_path / "meeting").mkdir()
+    doomed = kept_busy(pair, tmp_path)
+    call = pair.submit(request(tmp_path, "together", 0, meeting))
+    until_s = time.monotonic() + 60
+    while not list(meeting.iterdir()) and time.monotonic() < until_s:
+        time.sleep(0.02)
+    doomed.kill()
+    with pytest.raises(WorkerLostError, match="signal 9"):
+        doomed.result(SILENT)
+    (meeting / "1").touch()
+    assert call.result(SILENT).state == "run"
+    with pytest.raises(WorkerLostError, match="a worker process ended in the middle of a stage"):
+        # Nobody is left who could say how.
+        _then_die(pair, tmp_path)
+
+
+def _then_die(pair: Workers, root: Path) -> None:
+    pair.run(request(root, "die", 5))
+
+
+def test_a_forked_one_that_is_deaf_ends_when_its_time_is_up(
+    pair: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.workers.END_S", 1.0)
+    meet(pair, tmp_path)
+    busy = kept_busy(pair, tmp_path)
+    began_s = time.monotonic()
+    with pytest.raises(TimeLimitError):
+        pair.run(request(tmp_path, "deaf", until_s=began_s + 0.5))
+    assert time.monotonic() - began_s < 20
+    busy.kill()
+
+
+def test_none_is_left_of_a_failing_block(tmp_path: Path) -> None:
+    pids: list[int] = []
+    with pytest.raises(ZeroDivisionError), open_workers(2, 2, LIBRARIES) as own:
+        pids.extend(int(str(found["process"])) for found in meet(own, tmp_path))
+        for number in range(2):
+            own.submit(request(tmp_path, "endless", number))
+        raise ZeroDivisionError
+    assert len(set(pids)) == 2 and not any(map(_runs, pids))
+
+
+def test_both_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+    code = f"""
+        import time
+        from pathlib import Path
+        from tasks.workers import Workers
+        from tests.tasks.test_worker_births import LIBRARIES, meet, request
+        if __name__ == "__main__":
+            own = Workers(2, 2, LIBRARIES)
+            print(*(found["process"] for found in meet(own, Path({str(tmp_path)!r}))), flush=True)
+            for number in range(2):
+                own.submit(request(Path({str(tmp_path)!r}), "endless", number))
+            time.sleep(60)
+    """
+    (tmp_path / "parent.py").write_text(textwrap.dedent(code))
+    with subprocess.Popen(
+        [sys.executable, str(tmp_path / "parent.py")],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as parent:
+        assert parent.stdout is not None
+        pids = [int(word) for word in parent.stdout.readline().split()]
+        parent.send_signal(signal.SIGKILL)
+    until_s = time.monotonic() + 30
+    while any(map(_runs, pids)) and time.monotonic() < until_s:
+        time.sleep(0.05)
+    assert len(pids) == 2 and not any(map(_runs, pids))
+
+
+def test_nothing_is_forked_beside_other_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import threading, time\nthreading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
+    (tmp_path / "threaded_library.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with open_workers(2, 2, ("threaded_library",)) as own:
+        first, second = meet(own, tmp_path)
+        assert first["process"] != second["process"]
+        assert first["parent"] == second["parent"] == os.getpid()
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
