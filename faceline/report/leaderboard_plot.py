@@ -4,70 +4,64 @@ was worth."""
 from __future__ import annotations
 
 import math
-import textwrap
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import numpy as np
 
-from faceline.report.canvas import BLUE, GRAY, INK, ORANGE, figure_of, title, words_in
+from faceline.report import series
+from faceline.report.canvas import BLUE, GRAY, ORANGE, Paper
 from faceline.report.leaderboard import Leaderboard, chosen_flags, limits_of, series_of
+from faceline.report.panels import BOTTOM_MARGIN_IN, Panel, Tick, stacked, ticks_at
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-_LABEL_CHARACTERS = 18
+_LANE_IN = 0.3
+"""Height of the bar of a way to choose, with the space around it."""
 
 
-def trials_figure(board: Leaderboard, person: int) -> Figure:
+def trials_paper(board: Leaderboard, person: int) -> Paper:
     """Strips over the trials by rank; below them, the ways to choose."""
     strips = series_of(board)
-    known = [s for s in board.strategies if s["injection"] is not None and math.isfinite(s["injection"])]
-    figure, rows = figure_of(len(strips), 0.85 * len(strips) + 1.3 + 0.3 * len(known) + (0.9 if known else 0))
-    title(rows[0], f"Person {person}: the trials by rank; shaded: chosen")
+    known = [(s["strategy"], s["words"], s["injection"]) for s in board.strategies if _finite(s["injection"])]
+    foot_in = _LANE_IN * len(known) + 0.9 if known else 0.0
+    height_in = 0.85 * len(strips) + 1.3 + foot_in
+    paper = Paper(height_in)
+    paper.title(f"Person {person}: the trials by rank; shaded: chosen")
     chosen = chosen_flags(board)
     rank = np.arange(1, len(chosen) + 1)
-    for axes, (label, values) in zip(rows, strips, strict=True):
-        for at in rank[chosen]:
-            axes.axvspan(at - 0.5, at + 0.5, color=ORANGE, alpha=0.3, lw=0)
-        axes.bar(rank, np.nan_to_num(values), width=0.7, color=BLUE)
-        axes.axhline(0, color=GRAY, lw=0.6)
-        low, high = limits_of(values)
-        axes.set_ylim(low, high)
-        axes.set_yticks([0, 1])
-        axes.tick_params(axis="y", labelsize=7)
-        _name(axes, label)
-        if not np.isfinite(values).any():
-            words_in(axes, "not measured")
-    rows[-1].set_xlim(0.4, len(chosen) + 0.6)
-    rows[-1].locator_params(axis="x", integer=True, nbins=12)
-    rows[-1].set_xlabel("rank of the trial", fontsize=9)
+    scale = (0.4, len(chosen) + 0.6)
+    ranks = ticks_at([at for at in series.value_ticks(*scale, most=13) if at == int(at)])
+    bottom_in = 0.55 + foot_in if known else BOTTOM_MARGIN_IN
+    panels = stacked(height_in, scale, [limits_of(values) for _, values in strips], bottom_in)
+    for panel, (label, values) in zip(panels, strips, strict=True):
+        paper.boxes(panel, [(at - 0.5, at + 0.5, *panel.y) for at in rank[chosen]], ORANGE, 0.3)
+        paper.boxes(panel, [(at - 0.35, at + 0.35, 0, value) for at, value in _bars(rank, values)], BLUE)
+        paper.rule(panel, 0, GRAY, 0.6)
+        paper.frame(panel)
+        paper.x_ticks(panel, ranks, "rank of the trial" if panel is panels[-1] else None)
+        paper.name(panel, label)
+        if np.isfinite(values).any():
+            paper.y_ticks(panel, ticks_at([0, 1]), size=7)
+        else:
+            paper.words_in(panel, "not measured")
     if known:
-        _strategies(figure, rows, known)
-    return figure
+        foot = replace(panels[0], bottom_in=0.5, top_in=0.5 + _LANE_IN * len(known), x=(0.0, 1.0))
+        _strategies(paper, replace(foot, y=(len(known) - 0.5, -0.5)), known)
+    return paper
 
 
-def _strategies(figure: Figure, rows: list[Axes], known: list[dict[str, object]]) -> None:
-    """Bars at the foot of the figure; the strips move up to make room."""
-    height_in = figure.get_figheight()
-    foot_in = 0.3 * len(known) + 0.9
-    figure.subplots_adjust(bottom=(0.55 + foot_in) / height_in)
-    left, width = rows[0].get_position().x0, rows[0].get_position().width
-    axes = figure.add_axes((left, 0.5 / height_in, width, 0.3 * len(known) / height_in))
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(GRAY)
-    axes.tick_params(colors=INK, labelsize=9)
-    values = np.array([s["injection"] for s in known], dtype=np.float64)
-    colours = [BLUE if s["strategy"] == "chosen" else GRAY for s in known]
-    axes.barh(range(len(known)), values, height=0.65, color=colours)
-    for row, value in enumerate(values):
-        axes.text(value + 0.008, row, f"{value:.2f}", va="center", fontsize=8, color=INK)
-    axes.set_yticks(range(len(known)), [str(s["words"]) for s in known])
-    axes.invert_yaxis()
-    axes.set_xlim(0, 1)
-    axes.set_xlabel("average precision on planted anomalies", fontsize=9)
+def _strategies(paper: Paper, panel: Panel, known: list[tuple[str, str, float]]) -> None:
+    """A bar per way to choose, with its value at its end."""
+    for row, (strategy, _, value) in enumerate(known):
+        colour = BLUE if strategy == "chosen" else GRAY
+        paper.boxes(panel, [(0, value, row - 0.325, row + 0.325)], colour)
+        paper.words(panel.x_in(value) + 0.07, panel.y_in(row), f"{value:.2f}", size=8, ha="left", va="center")
+    paper.frame(panel)
+    paper.y_ticks(panel, [Tick(row, words) for row, (_, words, _) in enumerate(known)], size=9)
+    paper.x_ticks(panel, ticks_at([0, 0.2, 0.4, 0.6, 0.8, 1]), "average precision on planted anomalies")
 
 
-def _name(axes: Axes, label: str) -> None:
-    words = textwrap.fill(label, _LABEL_CHARACTERS)
-    axes.text(-0.045, 0.5, words, transform=axes.transAxes, ha="right", va="center", fontsize=9, parse_math=False)
+def _bars(rank: np.ndarray, values: np.ndarray) -> list[tuple[int, float]]:
+    return [(int(at), float(value)) for at, value in zip(rank, values, strict=True) if math.isfinite(value)]
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)

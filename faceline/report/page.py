@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import re
@@ -317,6 +318,8 @@ def _resource(name: str) -> str:
     return (files("faceline.report") / "templates" / name).read_text("utf-8")
 
 
+# The next report of this process need not compile the templates again.
+@functools.cache
 def _environment() -> Any:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
 
 from faceline.report import plots
-from faceline.report.findings import Findings, load
+from faceline.report.findings import EMOTIONS, Findings, load
 from tests.faceline.report import factory
 
 KINDS = ("score", "emotions", "components", "expression", "trials")
@@ -56,6 +59,16 @@ def test_same_input_same_bytes_and_no_date(findings: Findings) -> None:
     with Image.open(io.BytesIO(first)) as picture:
         picture.load()
         assert set(picture.text) == {"Source"}
+        assert picture.info["dpi"] == pytest.approx((60, 60), abs=0.1)
+
+
+def test_threads_draw_the_same_and_leave_matplotlib_as_it_was(findings: Findings) -> None:
+    settings = dict(matplotlib.rcParams)
+    alone = dict(_draw(findings))
+    with ThreadPoolExecutor(4) as pool:
+        together = [job.result() for job in [pool.submit(lambda: dict(_draw(findings))) for _ in range(4)]]
+    assert all(drawn == alone for drawn in together)
+    assert dict(matplotlib.rcParams) == settings
 
 
 @pytest.mark.parametrize("name", ["price $5 $6", "a\nb\x00c", "面接.mp4", "x" * 500])
@@ -116,6 +129,24 @@ def test_a_threshold_far_above_the_scores_does_not_flatten_them() -> None:
         return int(rows[-1] - rows[0])
 
     assert height(80.0) > height(4.0) > 20
+
+
+def test_each_strip_has_a_frame_ticks_and_a_name_of_its_own(findings: Findings) -> None:
+    pixels = _pixels(dict(_draw(findings, dpi=100))["person_1_emotions.png"]).astype(int)
+    dark = (pixels < 140).all(axis=2)
+    left = round(1.75 * 100)
+    # Seven upright gray lines with gaps between them, and left of each its name and the labels 0 and 1.
+    edge = (pixels[:, left] == 0x76).all(axis=1)
+    changes = np.flatnonzero(np.diff(edge.astype(int)))
+    runs = [(start, end) for start, end in itertools.pairwise(changes) if edge[end] and end - start > 20]
+    assert len(runs) == len(EMOTIONS)
+    for start, end in runs:
+        assert dark[start:end, : left - 38].any()
+        for label in (start, end):
+            assert dark[label - 3 : label + 3, left - 20 : left - 10].any()
+    # The same marks of time below every strip.
+    marks = [np.count_nonzero(np.diff(dark[end + 3, left:].astype(int)) == 1) for _, end in runs]
+    assert len(set(marks)) == 1 and marks[0] > 5
 
 
 def test_footage_of_one_frame_is_drawn() -> None:
