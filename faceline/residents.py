@@ -26,9 +26,7 @@ class Residents:
         clock: seconds that never go back.
     """
 
-    def __init__(
-        self, most: int = 0, rest_s: float = math.inf, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, most: int = 0, rest_s: float = math.inf, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._most, self._rest_s, self._clock = most, rest_s, clock
         self._lock = threading.Lock()
         self._resting: list[tuple[Hashable, Any, float]] = []

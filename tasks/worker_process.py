@@ -36,8 +36,8 @@ MOST_MODELS = 12
 """Loaded models kept: twice the six networks of a run, since two stages may use one network at the same time."""
 
 REST_S = 20.0
-"""How long a loaded model may rest: longer than it does between short footages of an archive, but not for as long as the
-trials of an hour last, which need the memory and no network."""
+"""How long a loaded model may rest: longer than it does between short footages of an archive, but not for as long as
+the trials of an hour last, which need the memory and no network."""
 
 REPORT_S = 0.2
 """Least time between two reports of a stage's progress."""

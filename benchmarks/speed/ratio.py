@@ -57,7 +57,9 @@ def measure(footage: Path, script: Asked, overrides: Sequence[str], *, rounds: i
     return figures(analyses, answers, script.start_s)
 
 
-def figures(analyses: Sequence[Analysis], answers: Sequence[Mapping[str, Any]], script_start_s: float) -> dict[str, Any]:
+def figures(
+    analyses: Sequence[Analysis], answers: Sequence[Mapping[str, Any]], script_start_s: float
+) -> dict[str, Any]:
     """Medians over the rounds; counts and models of the first one.
 
     Args:
@@ -117,8 +119,8 @@ def told(result: Mapping[str, Any]) -> list[str]:
             [
                 i["label"], i["embedder"], f"{i['duration_s']:.0f} s", str(i["frames"]), number(i["script_fps"], 2),
                 number(i["fps"], 2), times(i["ratio"]), " ".join(number(r) for r in i["ratios"]),
-                times(i["whole_ratio"]), times(i["cpu_ratio"]), times(i["real_time"]), number(i["wall_s"]), number(i["cpu_s"]),
-                number(i["outside_stages_s"]), number(i["rss_mb"], 0),
+                times(i["whole_ratio"]), times(i["cpu_ratio"]), times(i["real_time"]), number(i["wall_s"]),
+                number(i["cpu_s"]), number(i["outside_stages_s"]), number(i["rss_mb"], 0),
             ]
             for i in items
         ],
