@@ -139,9 +139,15 @@ class _Graph:
 
     def __init__(self, network: bytes) -> None:
         from google.protobuf import text_format
-        from mediapipe import ImageFormat
+
+        from faceline.adapters import mediapipe_core
+
+        mediapipe_core.lay_out()
         from mediapipe.framework import calculator_pb2
-        from mediapipe.python import CalculatorGraph, Image, packet_creator
+
+        # What the graph gives is found by this message's name.
+        from mediapipe.framework.formats import classification_pb2  # noqa: F401
+        from mediapipe.python import CalculatorGraph, Image, ImageFormat, packet_creator
         from mediapipe.tasks.cc.vision.face_landmarker.proto import face_blendshapes_graph_options_pb2
 
         config = text_format.Parse(_GRAPH, calculator_pb2.CalculatorGraphConfig())

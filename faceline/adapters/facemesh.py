@@ -280,8 +280,12 @@ class _Graph:
     """MediaPipe's graph, one picture at a time; of earlier pictures it keeps nothing but their number."""
 
     def __init__(self, min_presence: float) -> None:
-        import mediapipe
         from google.protobuf import text_format
+
+        from faceline.adapters import mediapipe_core
+
+        mediapipe_core.lay_out()
+        import mediapipe
 
         # The graph's text names the options of these calculators.
         from mediapipe.calculators.core import split_vector_calculator_pb2  # noqa: F401
@@ -308,8 +312,7 @@ class _Graph:
 
     def landmarks(self, patch: np.ndarray) -> np.ndarray | None:
         """Landmarks, float32 [n, 3] in units of the side of ``patch``, uint8 [192, 192, 3] RGB; None without a face."""
-        from mediapipe import ImageFormat
-        from mediapipe.python import packet_creator
+        from mediapipe.python import ImageFormat, packet_creator
         from mediapipe.python.packet_getter import _packet_getter
 
         self._number += 1

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -64,6 +64,7 @@ class MtcnnDetector:
         import torch
 
         from faceline.adapters.facenet import network_module
+        from faceline.adapters.pooled import Largest, pool_first
 
         one_torch_thread()
         self._threads = threads if device == "cpu" else 1
@@ -74,12 +75,17 @@ class MtcnnDetector:
         self._min_face_px = max(float(_CELL_PX), min_face_px)
         self._thresholds = thresholds
         self._factor = pyramid_factor
-        nets = []
+        nets: list[Any] = []
         defined = network_module("mtcnn")
         for kind, name in ((defined.PNet, "pnet"), (defined.RNet, "rnet"), (defined.ONet, "onet")):
             net = kind(pretrained=False)
             net.load_state_dict(torch.load(weights / "data" / f"{name}.pt", map_location="cpu", weights_only=True))
-            nets.append(net.eval().to(self._device, memory_format=torch.channels_last))
+            nets.append(net.eval().requires_grad_(False))
+        # Not in the others, where a third more channels to convolve cost what pooling first saves.
+        pool_first(nets[0])
+        for net in nets[1:]:
+            net.pool1 = Largest(net.pool1)
+        nets = [net.to(self._device, memory_format=torch.channels_last) for net in nets]
         self._pnet, self._rnet, self._onet = nets
 
     def detect(self, frames_rgb: Sequence[np.ndarray]) -> list[Detections]:

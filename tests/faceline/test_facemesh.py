@@ -104,11 +104,13 @@ def test_landmarks_are_read_as_protobuf_would_read_them(further: bool) -> None:
 @pytest.mark.models
 def test_the_mesh_is_the_one_of_mediapipes_own_graph(astronaut: np.ndarray) -> None:
     """`FaceLandmarkCpu`, which cuts and projects besides, on the picture that is handed to the network."""
+    import mediapipe
     from google.protobuf import text_format
     from mediapipe.framework import calculator_pb2
     from mediapipe.framework.formats import rect_pb2
     from mediapipe.python.solution_base import SolutionBase
 
+    assert mediapipe.solutions, "which import the options of the calculators that this graph is made of"
     config = text_format.Parse(
         """
         input_stream: "IMAGE:image" input_stream: "ROI:roi" input_side_packet: "WITH_ATTENTION:with_attention"
