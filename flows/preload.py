@@ -10,7 +10,7 @@ from tasks.worker_process import import_ahead
 _LIBRARIES = {
     "sample": ("av", "cv2"),
     "detect": ("torch",),
-    "align": ("mediapipe.python",),
+    "align": ("faceline.adapters.mediapipe_graphs",),
     "embed": ("torch",),
     "emote": ("torch", "h5py"),
     "trial": ("scipy.stats", "scipy.special", "sklearn.neighbors", "sklearn.svm"),
