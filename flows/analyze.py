@@ -29,6 +29,7 @@ from flows.results import Finished, finish
 from flows.server import prefect_server, state_folder
 from flows.walk import plan, start_here
 from tasks.importing import without_collecting
+from tasks.worker_births import expect_none
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,7 @@ def run_job(job: Job, reporter: Reporter, began_s: float) -> Finished:
 
 def _run_job(job: Job, reporter: Reporter, began_s: float) -> Finished:
     if is_cached(job):
+        expect_none()
         try:
             return run_here(job, reporter, began_s)
         except ArtifactError as error:

@@ -38,6 +38,9 @@ _ROOMS = {
 }
 """Verb → ``module:function``; the function takes the arguments and gives the exit code."""
 
+_EXPECTING = ("analyze",)
+"""Verbs that nearly always run stages in the end: a worker gets ready while it is found out which."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code; no exception leaves this function."""
@@ -87,6 +90,10 @@ def _dispatch(given: list[str], *, own_process: bool) -> int:
     if any(argument in ("-h", "--help") for argument in arguments):
         console.say(usage.of_verb(verb))
         return 0
+    if own_process and verb in _EXPECTING:
+        from tasks.worker_births import expect
+
+        expect()
     module, _, name = _ROOMS[verb].partition(":")
     with without_collecting():
         run: Callable[[Sequence[str]], int] = getattr(importlib.import_module(module), name)
@@ -112,6 +119,11 @@ def run() -> NoReturn:
     servers and workers are closed, and everything printed has been flushed.
     """
     code = main()
+    if "tasks.worker_births" in sys.modules:
+        from tasks.worker_births import expect_none
+
+        # It would hold what this process writes to open for a moment longer.
+        expect_none()
     with contextlib.suppress(OSError):
         sys.stdout.flush()
         sys.stderr.flush()

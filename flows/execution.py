@@ -22,6 +22,7 @@ from flows.walk import Done, plan
 from tasks.ray_settings import set_ray_up
 from tasks.remote import Cluster, missing_extra, sent_to
 from tasks.runner import StageOutcome, StageRequest
+from tasks.worker_births import expect_none
 from tasks.workers import Call, Workers, open_workers, performing
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ def execution(first: Job, processes: int | None = None) -> Iterator[None]:
         processes: at most so many; None for as many as this job alone can use.
     """
     kind = first.config.runner.kind
+    if kind != "processes":
+        expect_none()
     if kind == "threads":
         preload(due(first))
         yield

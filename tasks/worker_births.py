@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from tasks.worker_process import serve
+from tasks.worker_process import send_orders, serve
 
 CODE_S = 1.0
 """How long the exit code of a forked process is waited for, which comes by way of the one it was forked from."""
@@ -114,25 +114,49 @@ class Forked:
         return self._gone.wait(timeout_s)
 
 
+_lock = threading.Lock()
+_expected: list[Spawned] = []
+
+
+def expect() -> None:
+    """Start the first worker process before it is known what for: what all of them need takes it a second."""
+    with _lock:
+        if not _expected:
+            _expected.append(_spawn())
+
+
+def expect_none() -> None:
+    """End a process that was expected to be needed, and is not."""
+    with _lock:
+        for process in _expected:
+            process.kill()
+            process.connection.close()
+        _expected.clear()
+
+
 def bear(count: int, modules: Sequence[str]) -> list[Spawned | Forked]:
-    """Start worker processes that import these modules first.
+    """Start worker processes that import these modules first; one of them may have been expected.
 
     Where there is nothing to import, or the system cannot fork as this needs it, fewer are started than asked for.
     """
+    count = count if modules and sys.platform == "linux" else 1
+    with _lock:
+        mother = _expected.pop() if _expected else _spawn()
+    pipes = [multiprocessing.Pipe() for _ in range(count - 1)]
+    # It may have been killed by now, which its listener notices.
+    with contextlib.suppress(OSError):
+        send_orders(mother.connection, modules, [theirs for _, theirs in pipes])
+    for _, theirs in pipes:
+        # Each end is open in one process alone, so that its end is noticed.
+        theirs.close()
+    return [mother, *(Forked(ours, mother) for ours, _ in pipes)]
+
+
+def _spawn() -> Spawned:
     # Spawned, not forked: this process has threads, and libraries whose locks would be copied as they are.
     context = multiprocessing.get_context("spawn")
-    count = count if modules and sys.platform == "linux" else 1
-    pipes = [context.Pipe() for _ in range(count)]
-    (ours, theirs), *others = pipes
-    process = context.Process(
-        target=serve,
-        args=(theirs, tuple(modules), tuple(end for _, end in others)),
-        name="faceline-worker",
-        daemon=True,
-    )
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs,), name="faceline-worker", daemon=True)
     process.start()
-    for _, end in pipes:
-        # Each end is open in one process alone, so that its end is noticed.
-        end.close()
-    mother = Spawned(ours, process)
-    return [mother, *(Forked(connection, mother) for connection, _ in others)]
+    theirs.close()
+    return Spawned(ours, process)

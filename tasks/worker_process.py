@@ -16,6 +16,7 @@ import logging.handlers
 import os
 import pickle
 import signal
+import socket
 import threading
 import time
 import traceback
@@ -72,14 +73,25 @@ class _Records(logging.handlers.QueueHandler):
         self.queue.send(_call.get(), "log", vars(record))  # type: ignore[attr-defined]
 
 
-def serve(connection: Connection, modules: Sequence[str] = (), twins: Sequence[Connection] = ()) -> None:
-    """Run requests until the connection ends.
+def send_orders(connection: Connection, modules: Sequence[str], twins: Sequence[Connection]) -> None:
+    """What a worker waits for before all else: modules to import, and connections of workers to fork from it."""
+    connection.send((tuple(modules), len(twins)))
+    if twins:
+        with socket.fromfd(connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as same:
+            socket.send_fds(same, [b"."], [twin.fileno() for twin in twins])
 
-    Args:
-        connection: where requests come from, and answers go to.
-        modules: imported first: beside the first stages, or before them and before forking.
-        twins: connections of workers that are to be forked from this one.
-    """
+
+def _orders(connection: Connection) -> tuple[Sequence[str], list[Connection]]:
+    modules, count = connection.recv()
+    if not count:
+        return modules, []
+    with socket.fromfd(connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as same:
+        _, handles, _, _ = socket.recv_fds(same, 1, count)
+    return modules, [Connection(handle) for handle in handles]
+
+
+def serve(connection: Connection) -> None:
+    """Run requests until the connection ends; first of all, do as `send_orders` says."""
     # Ctrl-C reaches all processes of a terminal; what is to stop is said by the one that orders.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     share_cores()
@@ -88,10 +100,16 @@ def serve(connection: Connection, modules: Sequence[str] = (), twins: Sequence[C
     # Before there are threads: two that have Arrow convert its first values at the same time can crash the process.
     importlib.import_module("pyarrow")
     spare_pandas()
+    # Whatever comes, this is needed.
+    import_ahead(("tasks.runner", "faceline.stages"))
+    _read_code()
     forked: list[int] = []
+    try:
+        modules, twins = _orders(connection)
+    except (EOFError, OSError):
+        os._exit(1)
     if twins:
-        import_ahead(("tasks.runner", "faceline.stages", *modules))
-        _read_code()
+        import_ahead(modules)
         connection, forked = _fork(connection, twins)
     else:
         threading.Thread(target=import_ahead, args=(modules,), name="import-ahead", daemon=True).start()

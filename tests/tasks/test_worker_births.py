@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from faceline.errors import TimeLimitError
+from tasks import worker_births
 from tasks.worker_births import Forked, Spawned
 from tasks.workers import Call, WorkerLostError, Workers, open_workers
 from tests.tasks.test_workers import ROOT, request, row
@@ -140,6 +141,42 @@ def test_nothing_is_forked_beside_other_threads(tmp_path: Path, monkeypatch: pyt
         first, second = meet(own, tmp_path)
         assert first["process"] != second["process"]
         assert first["parent"] == second["parent"] == os.getpid()
+
+
+def test_an_expected_process_becomes_the_first_worker(tmp_path: Path) -> None:
+    worker_births.expect()
+    worker_births.expect()
+    (expected,) = (child.pid for child in psutil.Process().children() if _is_worker(child))
+    with open_workers(2, 2, LIBRARIES) as own:
+        first, second = meet(own, tmp_path)
+        assert first["process"] == second["parent"] == expected
+
+
+def test_an_expected_process_that_is_not_needed_ends(tmp_path: Path) -> None:
+    worker_births.expect()
+    (expected,) = (child.pid for child in psutil.Process().children() if _is_worker(child))
+    worker_births.expect_none()
+    worker_births.expect_none()
+    until_s = time.monotonic() + 10
+    while _runs(expected) and time.monotonic() < until_s:
+        time.sleep(0.02)
+    assert not _runs(expected)
+    with open_workers(1, 1, LIBRARIES) as own:
+        assert row(own.run(request(tmp_path)))["process"] != expected
+
+
+def test_an_expected_process_that_was_killed_meanwhile_is_replaced(tmp_path: Path) -> None:
+    worker_births.expect()
+    (expected,) = (child for child in psutil.Process().children() if _is_worker(child))
+    expected.kill()
+    with open_workers(2, 2, LIBRARIES) as own:
+        with pytest.raises(WorkerLostError, match="signal 9"):
+            own.run(request(tmp_path))
+        assert row(own.run(request(tmp_path)))["process"] != expected.pid
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    return "resource_tracker" not in " ".join(process.cmdline())
 
 
 def _runs(pid: int) -> bool:
