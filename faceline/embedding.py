@@ -37,7 +37,7 @@ class EmbedParams(StageParams):
         default=1.0, ge=0, description="At most one face per tracklet and this many seconds; 0 embeds every face."
     )
     min_faces: int = Field(
-        default=4, ge=1, description="Tracklets get at least this many embeddings (short ones: as many as they can)."
+        default=8, ge=1, description="Tracklets get at least this many embeddings (short ones: as many as they can)."
     )
     min_quality: float = Field(
         default=0.1,
