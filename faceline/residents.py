@@ -8,6 +8,7 @@ while is closed: the trials of an hour of footage need the memory, and no networ
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import threading
 import time
@@ -15,6 +16,7 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class Residents:
@@ -83,5 +85,10 @@ class Residents:
 
 def _close(model: Any) -> None:
     close = getattr(model, "close", None)
-    if close is not None:
+    if close is None:
+        return
+    try:
         close()
+    except Exception:
+        # What was computed with it is computed; the others at rest are to be closed as well.
+        log.warning("a network could not be closed", exc_info=True)

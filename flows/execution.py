@@ -120,6 +120,7 @@ class HeadStart:
         self._thread = threading.Thread(target=self._go, name="head-start", daemon=True)
         self._lock = threading.Lock()
         self._begun: list[Call] = []
+        self._ending = threading.Event()
 
     def begin(self) -> None:
         """Start the first worker and go."""
@@ -129,6 +130,8 @@ class HeadStart:
     def end(self) -> None:
         """Begin nothing more."""
         self._walk.leave()
+        self._ending.set()
+        self._workers.nudge()
         self._thread.join()
 
     def perform(self, request: StageRequest) -> StageOutcome:
@@ -150,7 +153,7 @@ class HeadStart:
             log.debug("the head start ended: %s", error)
 
     def _begin(self, node: Node, request: StageRequest, done: Done) -> None:
-        call = self._workers.submit(request)
+        call = self._workers.submit(request, wanted=lambda: not self._ending.is_set())
         with self._lock:
             self._begun.append(call)
         call.when_done(lambda: done(call.peek))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import sys
+import threading
 from collections.abc import Iterator
 from importlib.abc import MetaPathFinder
 
@@ -30,7 +31,7 @@ def without_collecting(*, freeze: bool = True) -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_pandas() -> Iterator[None]:
-    """Import no pandas within the block: libraries that only look whether it is there go on without.
+    """Import no pandas within the block, in this thread: libraries that only look whether it is there go on without.
 
     scikit-learn and PyArrow do, so that they can tell its objects from others; nobody here gives them any. That takes
     0.3 CPU-s and 40 MB. Whoever wants pandas can still import it afterwards. Does nothing where it is imported already.
@@ -60,6 +61,9 @@ def spare_pandas() -> None:
 
 
 class _NoPandas(MetaPathFinder):
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
-        if fullname == "pandas":
+        if fullname == "pandas" and threading.get_ident() == self._thread:
             raise ImportError("pandas is not looked for")

@@ -7,6 +7,7 @@ by Prefect, and a hit is a state of its own, *Cached*, with the reason.
 from __future__ import annotations
 
 import errno
+import logging
 from typing import Any, TypedDict
 
 from prefect.cache_policies import NO_CACHE
@@ -18,6 +19,8 @@ from tasks.remote_worker import Sent
 from tasks.runner import StageOutcome, StageRequest
 from tasks.worker_process import Interrupted
 from tasks.workers import WorkerLostError, performing
+
+log = logging.getLogger(__name__)
 
 PASSING_ERRNOS = frozenset(
     {errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EIO, errno.EMFILE, errno.ENETDOWN, errno.ENETUNREACH, errno.ENFILE}
@@ -43,7 +46,10 @@ def retry_if_it_can_pass(task: Any, run: TaskRun, state: State[Any]) -> bool:
     """Prefect's ``retry_condition_fn``."""
     del task, run
     error = state.data
-    return can_pass(error if isinstance(error, BaseException) else None)
+    again = can_pass(error if isinstance(error, BaseException) else None)
+    if again and isinstance(error, WorkerLostError):
+        log.warning("%s; the stage is begun again", error)
+    return again
 
 
 class StageTaskOptions(TypedDict):

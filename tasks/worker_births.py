@@ -21,6 +21,9 @@ from typing import Any
 
 from tasks.worker_process import send_orders, serve
 
+MOST_FORKED = 32
+"""Workers beyond these are spawned when they are needed. One message of the system carries 253 connections at most."""
+
 CODE_S = 1.0
 """How long the exit code of a forked process is waited for, which comes by way of the one it was forked from."""
 
@@ -35,6 +38,7 @@ class Spawned:
         self._process = process
         self._codes: dict[int, int] = {}
         self._changed = threading.Condition()
+        self._is_gone = False
 
     def hear(self, kind: str, *content: Any) -> None:
         """What it says of processes: ``("ended", pid, exit code)`` of one that was forked from it."""
@@ -46,12 +50,15 @@ class Spawned:
     def code_of(self, pid: int, timeout_s: float) -> int | None:
         """Exit code of a process that was forked from this one; None if it does not say in time."""
         with self._changed:
-            self._changed.wait_for(lambda: pid in self._codes, timeout_s)
+            self._changed.wait_for(lambda: self._is_gone or pid in self._codes, timeout_s)
             return self._codes.get(pid)
 
     def gone(self) -> None:
         """The connection has ended."""
         self._process.join()
+        with self._changed:
+            self._is_gone = True
+            self._changed.notify_all()
 
     def exit_code(self) -> int | None:
         """How it ended; negative for a signal."""
@@ -63,8 +70,9 @@ class Spawned:
 
     def join(self, timeout_s: float) -> bool:
         """Wait for its end; whether it came."""
-        self._process.join(timeout_s)
-        return not self._process.is_alive()
+        # Not by `Process.join`, which waits for the end of a pipe that those forked from it hold as well.
+        with self._changed:
+            return self._changed.wait_for(lambda: self._is_gone, timeout_s)
 
 
 class Forked:
@@ -119,8 +127,11 @@ _expected: list[Spawned] = []
 
 
 def expect() -> None:
-    """Start the first worker process before it is known what for: what all of them need takes it a second."""
-    with _lock:
+    """Start the first worker process before it is known what for: what all of them need takes it a second.
+
+    Where it cannot be started, that is left to be told when there is something for it to do.
+    """
+    with _lock, contextlib.suppress(OSError):
         if not _expected:
             _expected.append(_spawn())
 
@@ -139,13 +150,15 @@ def bear(count: int, modules: Sequence[str]) -> list[Spawned | Forked]:
 
     Where there is nothing to import, or the system cannot fork as this needs it, fewer are started than asked for.
     """
-    count = count if modules and sys.platform == "linux" else 1
+    count = min(count, 1 + MOST_FORKED) if modules and sys.platform == "linux" else 1
     with _lock:
         mother = _expected.pop() if _expected else _spawn()
     pipes = [multiprocessing.Pipe() for _ in range(count - 1)]
-    # It may have been killed by now, which its listener notices.
-    with contextlib.suppress(OSError):
+    try:
         send_orders(mother.connection, modules, [theirs for _, theirs in pipes])
+    except OSError:
+        # It may have been killed by now; whatever it was, its listener notices that it is gone.
+        mother.kill()
     for _, theirs in pipes:
         # Each end is open in one process alone, so that its end is noticed.
         theirs.close()
@@ -157,6 +170,11 @@ def _spawn() -> Spawned:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=serve, args=(theirs,), name="faceline-worker", daemon=True)
-    process.start()
+    # Ctrl-C reaches all processes of a terminal; until the new one can say that it does not mean it, it is held back.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     theirs.close()
     return Spawned(ours, process)

@@ -1,7 +1,8 @@
 """A worker process: takes requests from a connection, runs each in a thread, sends back what is said and what came.
 
 It keeps the models that it has loaded, and the interpreter's lock of the process that orders the work (and starts
-Prefect meanwhile) is not in its way. It ends when its connection ends, hence also when its parent was killed.
+Prefect meanwhile) is not in its way. It ends when its connection ends, hence also when its parent was killed; while it
+imports, between two modules.
 """
 
 from __future__ import annotations
@@ -87,13 +88,25 @@ def _orders(connection: Connection) -> tuple[Sequence[str], list[Connection]]:
         return modules, []
     with socket.fromfd(connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as same:
         _, handles, _, _ = socket.recv_fds(same, 1, count)
+    for handle in handles:
+        os.set_inheritable(handle, False)
     return modules, [Connection(handle) for handle in handles]
+
+
+def _has_ended(connection: Connection) -> bool:
+    """Whether nobody is at the other end any more."""
+    with socket.fromfd(connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as same:
+        try:
+            return not same.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
 
 
 def serve(connection: Connection) -> None:
     """Run requests until the connection ends; first of all, do as `send_orders` says."""
     # Ctrl-C reaches all processes of a terminal; what is to stop is said by the one that orders.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     share_cores()
     # Arrow brings two allocators along; the one that it does not use would have a thread.
     os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
@@ -106,13 +119,16 @@ def serve(connection: Connection) -> None:
     forked: list[int] = []
     try:
         modules, twins = _orders(connection)
+        if twins:
+            for module in modules:
+                if _has_ended(connection):
+                    os._exit(1)
+                _import_without_pandas([module])
+            connection, forked = _fork(connection, twins)
+        else:
+            threading.Thread(target=_import_without_pandas, args=(modules,), name="import-ahead", daemon=True).start()
     except (EOFError, OSError):
         os._exit(1)
-    if twins:
-        import_ahead(modules)
-        connection, forked = _fork(connection, twins)
-    else:
-        threading.Thread(target=import_ahead, args=(modules,), name="import-ahead", daemon=True).start()
     line = _Line(connection)
     handler = _Records(line)
     for name in PACKAGES:
@@ -125,6 +141,9 @@ def serve(connection: Connection) -> None:
         for pid in forked:
             threading.Thread(target=_tell_end, args=(line, pid), name="twin", daemon=True).start()
         while True:
+            if not connection.poll(REST_S):
+                residents.tidy()
+                continue
             kind, *content = connection.recv()
             if kind == "run":
                 call, request = content
@@ -159,13 +178,15 @@ def _read_code() -> None:
 def _fork(connection: Connection, twins: Sequence[Connection]) -> tuple[Connection, list[int]]:
     """Fork a process for each twin: in a twin its connection, in this process its own, and the twins' process IDs.
 
-    Nothing is forked where there are other threads already: what they hold would never be let go of in a twin.
+    Nothing is forked where there are other threads already: what they hold would never be let go of in a twin. Nor is
+    it where the system has no room for another process: whoever waits for it is told by the end of its connection.
     """
     forked: list[int] = []
-    if len(os.listdir("/proc/self/task")) == 1:  # noqa: PTH208 (names alone are wanted)
+    with contextlib.suppress(OSError):
+        is_alone = len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208 (names alone are wanted)
         # What is there stays; to look at it when collecting garbage would copy its pages.
         gc.freeze()
-        for twin in twins:
+        for twin in twins if is_alone else ():
             pid = os.fork()
             if pid == 0:
                 # Whose ends were open here as well would never be known to have ended.
@@ -210,8 +231,9 @@ def _run(line: _Line, call: int, request: Any, residents: Residents, stop: threa
         except OSError:
             os._exit(1)
         return
+    finally:
+        residents.tidy()
     line.send(call, "done", outcome)
-    residents.tidy()
     give_back_memory()
 
 
@@ -237,10 +259,16 @@ def travelling(error: BaseException) -> BaseException:
     return error
 
 
+def _import_without_pandas(modules: Sequence[str]) -> None:
+    """The same in a process that is faceline's alone: elsewhere somebody may want pandas."""
+    with without_pandas():
+        import_ahead(modules)
+
+
 def import_ahead(modules: Sequence[str]) -> None:
     """Import what stages will need; what cannot be imported is left for the stage to complain about."""
     # Stages may be under way meanwhile: what they hold is not to stay for good.
-    with without_collecting(freeze=False), without_pandas():
+    with without_collecting(freeze=False):
         for module in modules:
             try:
                 importlib.import_module(module)

@@ -109,11 +109,7 @@ class Call:
                 kind, *content = self._said.get(timeout=patience.left_s)
             except queue.Empty:
                 if raised is None:
-                    raised = TimeLimitError(
-                        f"the time limit passed in the middle of stage {self.request.declaration.name}",
-                        where=str(getattr(self.request.footage, "path", "")),
-                        cure="raise archive.time_limit_s",
-                    )
+                    raised = _time_is_up(self.request, "in the middle of")
                     self.stop()
                     patience = Patience(time.monotonic() + END_S)
                 else:
@@ -133,6 +129,14 @@ class Call:
                 raise raised
             else:
                 return self.peek()
+
+
+def _time_is_up(request: StageRequest, when: str) -> TimeLimitError:
+    return TimeLimitError(
+        f"the time limit passed {when} stage {request.declaration.name}",
+        where=str(getattr(request.footage, "path", "")),
+        cure="raise archive.time_limit_s",
+    )
 
 
 class Workers:
@@ -168,22 +172,39 @@ class Workers:
         """
         return self.submit(request).result(request.runtime.progress)
 
-    def submit(self, request: StageRequest) -> Call:
-        """Begin a request as soon as there is room; `Call.result` has to be called by somebody in the end."""
+    def submit(self, request: StageRequest, wanted: Callable[[], bool] = lambda: True) -> Call:
+        """Begin a request as soon as there is room; `Call.result` has to be called by somebody in the end.
+
+        Args:
+            request: what to run.
+            wanted: whether to go on waiting for room; asked again at every `nudge`.
+
+        Raises:
+            TimeLimitError: the request's time ran out while there was no room.
+            RuntimeError: the workers are closed, or the request is wanted no more.
+        """
         call = Call(next(self._numbers), request)
+        patience = Patience(request.runtime.until_s)
         with self._lock:
-            while not self._closed:
+            while True:
+                if self._closed or not wanted():
+                    raise RuntimeError("the workers are closed" if self._closed else "it is wanted no more")
                 worker = self._roomy()
                 if worker is not None:
                     break
-                self._lock.wait()
-            else:
-                raise RuntimeError("the workers are closed")
+                if patience.left_s == 0:
+                    raise _time_is_up(request, "before a worker had room for")
+                self._lock.wait(patience.left_s)
             worker.calls[call.number] = call
         call.stop = lambda: worker.send("stop", call.number)
         call.kill = worker.kill
         worker.send("run", call.number, request)
         return call
+
+    def nudge(self) -> None:
+        """Have those who wait in `submit` look whether they still want to."""
+        with self._lock:
+            self._lock.notify_all()
 
     def _roomy(self) -> _Worker | None:
         """The process with the fewest stages, a new one where all are busy; None where there is no room."""
@@ -267,8 +288,9 @@ class _Worker:
             self.lost = True
             lost, self.calls = self.calls, {}
             self._changed.notify_all()
+        code = self.process.exit_code() if lost else None
         for call in lost.values():
-            call.hear(("failed", self._epitaph()))
+            call.hear(("failed", _epitaph(code)))
 
     def _tell(self, call: Call, message: tuple[Any, ...]) -> None:
         if message[0] in ("done", "failed"):
@@ -276,17 +298,6 @@ class _Worker:
                 del self.calls[call.number]
                 self._changed.notify_all()
         call.hear(message)
-
-    def _epitaph(self) -> WorkerLostError:
-        code = self.process.exit_code()
-        if code is None:
-            how = "ended"
-        else:
-            how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        return WorkerLostError(
-            f"a worker process {how} in the middle of a stage",
-            cure="if it happens again, lower runtime.workers or runtime.batch_size: memory may be short",
-        )
 
     def kill(self) -> None:
         """End the process in the middle of whatever it does."""
@@ -297,3 +308,14 @@ class _Worker:
         if not self.process.join(END_S):
             self.process.kill()
             self.process.join(END_S)
+
+
+def _epitaph(code: int | None) -> WorkerLostError:
+    if code is None:
+        how = "ended"
+    else:
+        how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+    return WorkerLostError(
+        f"a worker process {how} in the middle of a stage",
+        cure="if it happens again, lower runtime.workers or runtime.batch_size: memory may be short",
+    )

@@ -264,7 +264,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = arguments(argv)
     if (data_folder() / "models").is_dir():
         os.environ.setdefault("FACELINE_MODELS", str(data_folder() / "models"))
-    bench = Bench(args, chosen_clips(args.clips), identities(args.embedders))
+    try:
+        bench = Bench(args, chosen_clips(args.clips), identities(args.embedders))
+    except FileNotFoundError as missing:
+        print(f"{missing} (overrides come before --clips, or after another option)", file=sys.stderr)
+        return 2
     print("clips: " + ", ".join(f"{label} ({path.name})" for label, path in bench.clips.items()))
     print("embedders: " + ", ".join(f"{identity.name} ({identity.source})" for identity in bench.identities))
     for part in args.parts:

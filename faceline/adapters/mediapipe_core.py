@@ -38,7 +38,12 @@ def lay_out() -> None:
                 raise AttributeError(name)
             with _loading:
                 if vars(package).pop("__getattr__", None) is not None:
-                    loader.exec_module(package)
+                    try:
+                        loader.exec_module(package)
+                    except BaseException:
+                        # Whoever asks next is to meet the same cause.
+                        vars(package)["__getattr__"] = ask
+                        raise
             return getattr(package, name)
 
         vars(package)["__getattr__"] = ask

@@ -55,8 +55,8 @@ class PooledConvolution(nn.Module):
     A rectifier r with slope a for what is negative rises everywhere if a ≥ 0, so the largest r(x) of a window is r of
     the largest x. If a < 0, r(x) is the larger of x and |a|·(−x), so the largest r(x) is the larger of the largest x
     and |a| times the largest −x: channels with such a slope are convolved twice, the second time with filters and bias
-    negated. Products are rounded in order and alike for x and −x, so these are the same numbers to the last bit,
-    unless the library below sums in another order for another number of channels.
+    negated. Rounding is alike for x and −x, so these are the same numbers as far as the library below sums in the same
+    order for another number of channels.
 
     Args:
         convolution: filters and bias (both are taken over), without dilation, in one group.

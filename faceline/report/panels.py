@@ -26,7 +26,8 @@ _LEAST_RANGE = 1e-6
 """Values closer together than this share of their size are drawn as one: their labels would all be the same."""
 
 _LARGE = 1e6
-"""From here on labels may have an exponent: there is no room for more digits."""
+_MOST_DECIMALS = 6
+"""Beyond these labels may have an exponent: there is no room for more digits."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,10 @@ def value_scale(values: np.ndarray, most: int) -> tuple[tuple[float, float], lis
 
 def ticks_at(values: Sequence[float]) -> list[Tick]:
     """Ticks that are labelled with their values, all with as many decimals as one of them needs."""
-    decimals = next((d for d in range(10) if all(round(value, d) == value for value in values)), 10)
-    form = f".{decimals}f" if max(map(abs, values), default=0) < _LARGE else ".8g"
+    # Compared with the steps between them: of large values the tenth digit is rounding.
+    least = 1e-6 * min(np.diff(np.sort(values)), default=1.0)
+    decimals = next((d for d in range(_MOST_DECIMALS) if all(abs(round(v, d) - v) <= least for v in values)), None)
+    form = ".8g" if decimals is None or max(map(abs, values), default=0) >= _LARGE else f".{decimals}f"
     return [Tick(value, f"{value:{form}}".replace("-", "−")) for value in values]
 
 

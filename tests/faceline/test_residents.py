@@ -95,3 +95,18 @@ def test_what_rested_too_long_is_closed_and_loaded_anew_when_asked_for() -> None
     now_s = 1000.0
     residents.tidy()
     assert (late.closed, used.closed, anew.closed) == (1, 1, 1)
+
+
+def test_a_model_that_cannot_be_closed_is_told_and_keeps_nobody_from_closing_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Stuck:
+        def close(self) -> None:
+            raise RuntimeError("the graph is stuck")
+
+    residents = Residents(5)
+    with residents.lend("a", Stuck), residents.lend("b", Model) as other:
+        pass
+    residents.close()
+    assert other.closed == 1
+    assert "the graph is stuck" in caplog.text

@@ -33,7 +33,11 @@ class Threads:
     def start(self) -> None:
         pass
 
-    def submit(self, request: StageRequest) -> Call:
+    def nudge(self) -> None:
+        pass
+
+    def submit(self, request: StageRequest, wanted: Callable[[], bool] = lambda: True) -> Call:
+        assert wanted()
         call = Call(next(self.numbers), request)
 
         def work() -> None:

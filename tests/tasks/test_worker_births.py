@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -143,18 +144,34 @@ def test_nothing_is_forked_beside_other_threads(tmp_path: Path, monkeypatch: pyt
         assert first["parent"] == second["parent"] == os.getpid()
 
 
+@pytest.fixture
+def nobody_expected() -> Iterator[None]:
+    worker_births.expect_none()
+    yield
+    worker_births.expect_none()
+
+
+def pid_expected() -> int:
+    (process,) = worker_births._expected
+    pid = process._process.pid
+    assert pid is not None
+    return pid
+
+
+@pytest.mark.usefixtures("nobody_expected")
 def test_an_expected_process_becomes_the_first_worker(tmp_path: Path) -> None:
     worker_births.expect()
     worker_births.expect()
-    (expected,) = (child.pid for child in psutil.Process().children() if _is_worker(child))
+    expected = pid_expected()
     with open_workers(2, 2, LIBRARIES) as own:
         first, second = meet(own, tmp_path)
         assert first["process"] == second["parent"] == expected
 
 
+@pytest.mark.usefixtures("nobody_expected")
 def test_an_expected_process_that_is_not_needed_ends(tmp_path: Path) -> None:
     worker_births.expect()
-    (expected,) = (child.pid for child in psutil.Process().children() if _is_worker(child))
+    expected = pid_expected()
     worker_births.expect_none()
     worker_births.expect_none()
     until_s = time.monotonic() + 10
@@ -165,18 +182,95 @@ def test_an_expected_process_that_is_not_needed_ends(tmp_path: Path) -> None:
         assert row(own.run(request(tmp_path)))["process"] != expected
 
 
+@pytest.mark.usefixtures("nobody_expected")
 def test_an_expected_process_that_was_killed_meanwhile_is_replaced(tmp_path: Path) -> None:
     worker_births.expect()
-    (expected,) = (child for child in psutil.Process().children() if _is_worker(child))
-    expected.kill()
+    expected = pid_expected()
+    os.kill(expected, signal.SIGKILL)
     with open_workers(2, 2, LIBRARIES) as own:
         with pytest.raises(WorkerLostError, match="signal 9"):
             own.run(request(tmp_path))
-        assert row(own.run(request(tmp_path)))["process"] != expected.pid
+        assert row(own.run(request(tmp_path)))["process"] != expected
 
 
-def _is_worker(process: psutil.Process) -> bool:
-    return "resource_tracker" not in " ".join(process.cmdline())
+@pytest.mark.usefixtures("nobody_expected")
+def test_what_cannot_be_started_ahead_is_told_when_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise BlockingIOError("no room for another process")
+
+    monkeypatch.setattr(worker_births, "_spawn", full)
+    worker_births.expect()
+    with pytest.raises(BlockingIOError), open_workers(2, 2, LIBRARIES) as own:
+        own.start()
+
+
+def test_where_the_system_cannot_fork_the_second_is_spawned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import os\ndef full():\n    raise BlockingIOError(11, 'no room')\nos.fork = full\n"
+    (tmp_path / "forkless_library.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with open_workers(2, 2, ("forkless_library",)) as own:
+        first, second = meet(own, tmp_path)
+        assert first["parent"] == second["parent"] == os.getpid()
+
+
+def test_more_workers_than_one_message_can_carry(tmp_path: Path) -> None:
+    with open_workers(256, 256, LIBRARIES) as own:
+        first, second = meet(own, tmp_path)
+        assert second["parent"] == first["process"]
+
+
+SLOW = "import time\ntime.sleep(3)\n"
+
+
+@pytest.fixture
+def slow_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """Four modules, each of which takes three seconds to import."""
+    names = tuple(f"slow_library_{number}" for number in range(4))
+    for name in names:
+        (tmp_path / f"{name}.py").write_text(SLOW)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return names
+
+
+def test_a_worker_that_still_imports_ends_with_its_connection(slow_libraries: tuple[str, ...]) -> None:
+    workers = Workers(2, 2, slow_libraries)
+    workers.start()
+    process = workers._workers[0].process
+    time.sleep(1)
+    for worker in workers._workers:
+        with socket.fromfd(worker.process.connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as same:
+            same.shutdown(socket.SHUT_RDWR)
+    began_s = time.monotonic()
+    assert isinstance(process, Spawned)
+    process._process.join(30)
+    assert process.exit_code() == 1
+    assert time.monotonic() - began_s < 8, "after the module that it was at, not after all of them"
+
+
+def test_time_runs_out_while_workers_still_import(slow_libraries: tuple[str, ...], tmp_path: Path) -> None:
+    with open_workers(2, 2, slow_libraries) as own:
+        doomed = own.submit(request(tmp_path, "nothing"))
+        began_s = time.monotonic()
+        with pytest.raises(TimeLimitError, match="before a worker had room for stage work"):
+            own.run(request(tmp_path, "nothing", 1, until_s=began_s + 0.5))
+        assert time.monotonic() - began_s < 3
+        with pytest.raises(RuntimeError, match="wanted no more"):
+            own.submit(request(tmp_path, "nothing", 2), wanted=lambda: False)
+        assert doomed.result(SILENT).state == "run"
+
+
+def test_an_interrupt_in_its_first_moment_is_not_meant_for_a_worker(tmp_path: Path) -> None:
+    with open_workers(1, 1, LIBRARIES) as own:
+        own.start()
+        process = own._workers[0].process
+        assert isinstance(process, Spawned)
+        pid = process._process.pid
+        assert pid is not None
+        until_s = time.monotonic() + 0.5
+        while time.monotonic() < until_s:
+            os.kill(pid, signal.SIGINT)
+            time.sleep(0.01)
+        assert row(own.run(request(tmp_path)))["process"] == pid
 
 
 def _runs(pid: int) -> bool:
