@@ -38,6 +38,9 @@ _ROOMS = {
 }
 """Verb → ``module:function``; the function takes the arguments and gives the exit code."""
 
+_WORKING = ("analyze", "archive", "serve", "sweep")
+"""Verbs whose work counts, not what they print: they go on when nobody reads that any more."""
+
 _EXPECTING = ("analyze",)
 """Verbs that nearly always run stages in the end: a worker gets ready while it is found out which."""
 
@@ -60,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone (`faceline plan … | head`); nothing more can be said to them.
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 (kept open: the interpreter flushes it at exit)
+        console.hush()
         return 1
     except Exception as error:
         place = _note(error)
@@ -99,7 +102,8 @@ def _dispatch(given: list[str], *, own_process: bool) -> int:
         run: Callable[[Sequence[str]], int] = getattr(importlib.import_module(module), name)
     if own_process:
         spare_pandas()
-    return run(arguments)
+    with console.going_on() if verb in _WORKING else contextlib.nullcontext():
+        return run(arguments)
 
 
 def _note(error: Exception) -> Path | str:

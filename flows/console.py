@@ -29,19 +29,59 @@ WIDEST = 80
 STATE_STYLES = {"cached": "dim", "run": "green", "failed": "bold red", "skipped": "yellow"}
 
 
-def say(text: str = "") -> None:
-    """Print lines of results or progress; what a terminal would obey in them is written out."""
-    print(printable(text, keep="\n"), flush=True)
+_going_on = False
+
+
+@contextlib.contextmanager
+def going_on() -> Iterator[None]:
+    """Within the block, work goes on when whoever read our output is gone: what it is for lies in files.
+
+    Otherwise the next line raises `BrokenPipeError`, as it should where lines are all there is to have.
+    """
+    global _going_on
+    before, _going_on = _going_on, True
+    try:
+        yield
+    finally:
+        _going_on = before
+
+
+def say(text: str = "", stderr: TextIO | None = None) -> None:
+    """Print lines of results or progress; what a terminal would obey in them is written out.
+
+    Args:
+        text: the lines.
+        stderr: where it is told that nobody reads them any more; standard error unless told otherwise.
+    """
+    try:
+        print(printable(text, keep="\n"), flush=True)
+    except BrokenPipeError:
+        if not _going_on:
+            raise
+        hush()
+        warning("nobody reads the output any more; the run goes on", stderr)
+
+
+def hush() -> None:
+    """Print nothing more to standard output, whose reader has gone."""
+    # The old one stays in `sys.__stdout__`: it would complain of what it still holds when it is collected.
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 (kept open: the interpreter flushes it at exit)
 
 
 def error(text: str) -> None:
     """Print the one line that says what failed, where, and the cure."""
-    print(f"faceline: {_one_line(text)}", file=sys.stderr, flush=True)
+    _complain(_one_line(text), sys.stderr)
 
 
 def warning(text: str, stream: TextIO | None = None) -> None:
     """Print a one-line warning, on standard error unless told otherwise."""
-    print(f"faceline: warning: {_one_line(text)}", file=stream or sys.stderr, flush=True)
+    _complain(f"warning: {_one_line(text)}", stream or sys.stderr)
+
+
+def _complain(text: str, stream: TextIO) -> None:
+    # If nobody reads standard error either, there is nobody left to tell; the exit code does.
+    with contextlib.suppress(BrokenPipeError):
+        print(f"faceline: {text}", file=stream, flush=True)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> None:
@@ -138,13 +178,13 @@ class Lines(Silent):
         self._stderr = stderr
 
     def total(self, label: str, stages: int) -> None:
-        say(f"{_one_line(label)}: {stages} stages")
+        say(f"{_one_line(label)}: {stages} stages", self._stderr)
 
     def finished(self, name: str, state: str, reason: str, seconds: float) -> None:
-        say(stage_line(name, state, reason, seconds))
+        say(stage_line(name, state, reason, seconds), self._stderr)
 
     def noted(self, text: str) -> None:
-        say(_one_line(text))
+        say(_one_line(text), self._stderr)
 
     def warned(self, text: str) -> None:
         warning(text, self._stderr)

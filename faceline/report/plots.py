@@ -164,19 +164,28 @@ class _PersonFrame:
 
     def expression(self) -> Paper:
         strips = leading_measures(self.findings, self.faces, self.events, most=8)
-        return self._strips("expression measures (MADs from this person's own median)", strips, None)
+        which = "the measures furthest from usual at the events' peaks" if self.events else "expression measures"
+        return self._strips(f"{which} (MADs from this person's own median)", strips, None, usual=0.0)
 
     def trials(self) -> Paper:
         board = leaderboard_of(self.findings.trials, self.findings.comparison, self.person)
         return leaderboard_plot.trials_paper(board, self.person)
 
-    def _strips(self, what: str, strips: Sequence[tuple[str, np.ndarray]], limits: tuple[float, float] | None) -> Paper:
+    def _strips(
+        self,
+        what: str,
+        strips: Sequence[tuple[str, np.ndarray]],
+        limits: tuple[float, float] | None,
+        usual: float | None = None,
+    ) -> Paper:
         paper = Paper(max(1.9, 0.72 * len(strips) + 0.9))
         paper.title(f"Person {self.person}: {what}")
         scales = [_scale_of(values, limits) for _, values in strips]
         panels = stacked(paper.height_in, self.scale, [scale for scale, _ in scales])
         for panel, (name, values), (_, ticks) in zip(panels, strips, scales, strict=True):
             self._shade(paper, panel, numbered=panel is panels[0])
+            if usual is not None:
+                paper.rule(panel, usual, GRAY, 0.6)
             self._line(paper, panel, values, fill=limits is not None)
             paper.frame(panel)
             paper.x_ticks(panel, self.instants, _TIME_WORDS if panel is panels[-1] else None)

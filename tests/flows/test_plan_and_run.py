@@ -3,8 +3,11 @@ Prefect: they walk the pipeline in this thread, as a fully cached run does."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import os
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from faceline.errors import UsageError
 from faceline.stages import STAGES
 from flows import analyze, plan
+from flows.cli import main
 from flows.config import Config, load_config
 from flows.console import Lines
 from flows.job import Job, prepare
@@ -174,6 +178,23 @@ def test_a_fully_cached_run_asks_for_no_server(line: Line, capsys: pytest.Captur
     assert [stage["state"] for stage in states] == ["cached"] * 11
     assert set(states[0]) == {"stage", "segment", "trial", "key", "state", "reason", "seconds", "digest"}
     assert "0 stages run, 11 cached" in capsys.readouterr().out
+
+
+def test_work_goes_on_when_nobody_reads_of_it_any_more(
+    line: Line, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``faceline analyze … | head -1``: what it is for lies in files, and it is told once."""
+    run(line)
+    reader, writer = os.pipe()
+    os.close(reader)
+    unread = os.fdopen(writer, "w")
+    monkeypatch.setattr(sys, "stdout", unread)
+    assert main(["analyze", *line.arguments()]) == 0
+    assert (line.folder / "results" / "run.json").is_file()
+    told = capsys.readouterr().err
+    assert told == "faceline: warning: nobody reads the output any more; the run goes on\n"
+    with contextlib.suppress(BrokenPipeError):
+        unread.close()
 
 
 def test_run_json_says_what_was_run_on_what(line: Line) -> None:
