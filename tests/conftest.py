@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,8 +42,10 @@ def pytest_report_header() -> list[str]:
     folder = _testdata()
     # Looked for without importing torch, which takes seconds.
     gpu = "found" if Path("/dev/nvidia0").exists() else "NOT FOUND, tests on it are skipped"
+    tools = ", ".join(name for name in ("ssh-keygen", "openssl") if shutil.which(name) is None)
     return [
         f"GPU: {gpu}",
+        f"tools for signatures: {f'{tools} NOT FOUND, tests on them are skipped' if tools else 'found'}",
         f"PostgreSQL: {binaries() or 'NOT FOUND, the test on it is skipped'}",
         f"real clips: {'found' if (folder / 'clips').is_dir() else 'NOT FOUND, tests on them are skipped'}",
     ]
